@@ -1,0 +1,28 @@
+# One static library per folder, lowest first. USES lists every folder a module may include;
+# tests/lint/module_order.py holds the sources to it.
+function(stackspec_module name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;USES;PRIVATE_LIBRARIES;PUBLIC_LIBRARIES")
+  add_library(stackspec_${name} STATIC ${arg_SOURCES})
+  add_library(stackspec::${name} ALIAS stackspec_${name})
+  target_include_directories(stackspec_${name} PUBLIC ${PROJECT_SOURCE_DIR}/controller)
+  list(TRANSFORM arg_USES PREPEND stackspec::)
+  target_link_libraries(stackspec_${name}
+    PUBLIC ${arg_USES} ${arg_PUBLIC_LIBRARIES}
+    PRIVATE stackspec_warnings ${arg_PRIVATE_LIBRARIES})
+endfunction()
+
+# A test program of one lane (its ctest label): unit, model, contract, scenario, integration, bench.
+function(stackspec_test name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "LANE;TIMEOUT" "SOURCES;USES;LIBRARIES")
+  add_executable(${name} ${arg_SOURCES})
+  list(TRANSFORM arg_USES PREPEND stackspec::)
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
+  target_compile_definitions(${name} PRIVATE STACKSPEC_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
+    STACKSPEC_BINARY_DIR="${PROJECT_BINARY_DIR}")
+  target_link_libraries(${name} PRIVATE ${arg_USES} ${arg_LIBRARIES} stackspec_warnings GTest::gtest_main)
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 60)
+  endif()
+  gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST
+    PROPERTIES LABELS ${arg_LANE} TIMEOUT ${arg_TIMEOUT})
+endfunction()
