@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <chrono>
@@ -96,7 +97,7 @@ struct Event {
 struct Plan {
   StackStatus status;
   std::optional<Action> action;
-  std::chrono::seconds look_again_in{600};
+  std::chrono::milliseconds look_again_in{600000};
   std::vector<Event> events;
 };
 

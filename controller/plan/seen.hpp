@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cstdint>
@@ -83,6 +84,8 @@ struct DatabaseSeen {
   bool old_schemas = false;  ///< Schemas set aside by a restore are present.
   std::vector<Session> sessions;
   Ledger ledger;
+  std::int64_t rows_since_cutoff = -1;  ///< Rows written since the hop's backup; only read in Settle.
+  std::string last_write;               ///< Newest of them, RFC 3339.
 };
 
 struct RedisSeen {
