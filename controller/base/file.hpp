@@ -12,7 +12,8 @@ namespace stackspec {
 Result<std::string> read_file(const std::string& path, std::size_t limit_bytes = 16U << 20U);
 
 /// Writes `<path>.tmp` with `mode`, fsyncs, renames, fsyncs the folder: a reader sees the old text
-/// or the new one, whatever dies when. Errors: Unavailable (disk full, …), Forbidden.
+/// or the new one, whatever dies when. One writer per path at a time. Errors: Unavailable (disk
+/// full, …), Forbidden, NotFound (the folder).
 Result<void> write_file_atomically(const std::string& path, std::string_view text,
                                    unsigned mode = 0644);
 

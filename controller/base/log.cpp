@@ -1,1 +1,220 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "base/log.hpp"
+
+#include <spdlog/formatter.h>
+#include <spdlog/logger.h>
+#include <spdlog/sinks/stdout_sinks.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <mutex>
+#include <shared_mutex>
+#include <string>
+#include <vector>
+
+#include "base/clock.hpp"
+
+namespace stackspec::log {
+
+namespace {
+
+constexpr std::size_t kShortestSecret = 8;
+constexpr std::string_view kRedacted = "[redacted]";
+
+std::string dump(const nlohmann::json& value) {
+  return value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+std::string json_escaped(std::string_view text) {
+  const std::string quoted = dump(nlohmann::json(std::string(text)));
+  return quoted.substr(1, quoted.size() - 2);
+}
+
+std::string percent_encoded(std::string_view text) {
+  constexpr std::string_view kPlain = "-._~";
+  constexpr char kDigits[] = "0123456789ABCDEF";
+  std::string encoded;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    const bool letter = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+    if (letter || kPlain.find(c) != std::string_view::npos) {
+      encoded += c;
+    } else {
+      encoded += {'%', kDigits[byte >> 4], kDigits[byte & 15]};
+    }
+  }
+  return encoded;
+}
+
+/// Without padding, so that it is also found in text that left it out.
+std::string base64(std::string_view text) {
+  constexpr char kAlphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string encoded;
+  unsigned bits = 0;
+  int count = 0;
+  for (const char c : text) {
+    bits = (bits << 8 | static_cast<unsigned char>(c)) & 0xFFFFU;
+    for (count += 8; count >= 6; count -= 6) encoded += kAlphabet[bits >> (count - 6) & 63U];
+  }
+  if (count > 0) encoded += kAlphabet[bits << (6 - count) & 63U];
+  return encoded;
+}
+
+/// What must not get out, in every form in which it is likely to appear.
+class Secrets {
+ public:
+  void add(std::string_view secret) {
+    if (secret.size() < kShortestSecret) return;
+    const std::unique_lock lock(mutex_);
+    for (auto form :
+         {std::string(secret), json_escaped(secret), percent_encoded(secret), base64(secret)}) {
+      if (std::find(forms_.begin(), forms_.end(), form) == forms_.end()) {
+        forms_.push_back(std::move(form));
+      }
+    }
+    // A secret that contains another must go first, or its rest would stay.
+    std::stable_sort(forms_.begin(), forms_.end(),
+                     [](const auto& a, const auto& b) { return a.size() > b.size(); });
+  }
+
+  std::string masked(std::string_view text) const {
+    std::string clean(text);
+    const std::shared_lock lock(mutex_);
+    for (const auto& form : forms_) {
+      for (auto at = clean.find(form); at != std::string::npos;
+           at = clean.find(form, at + kRedacted.size())) {
+        clean.replace(at, form.size(), kRedacted);
+      }
+    }
+    return clean;
+  }
+
+ private:
+  mutable std::shared_mutex mutex_;
+  std::vector<std::string> forms_;  // guarded by mutex_; longest first
+};
+
+/// Masks before the text is escaped: in a finished line a match could cut an escape in two.
+nlohmann::json masked_json(const Secrets& secrets, const nlohmann::json& value) {
+  if (value.is_string()) return secrets.masked(value.get_ref<const std::string&>());
+  if (value.is_array()) {
+    auto clean = nlohmann::json::array();
+    for (const auto& item : value) clean.push_back(masked_json(secrets, item));
+    return clean;
+  }
+  if (!value.is_object()) return value;
+  auto clean = nlohmann::json::object();
+  for (const auto& [key, item] : value.items()) {
+    clean[secrets.masked(key)] = masked_json(secrets, item);
+  }
+  return clean;
+}
+
+std::string_view name_of(spdlog::level::level_enum level) {
+  switch (level) {
+    case spdlog::level::trace:
+    case spdlog::level::debug: return "debug";
+    case spdlog::level::warn: return "warn";
+    case spdlog::level::err:
+    case spdlog::level::critical: return "error";
+    default: return "info";
+  }
+}
+
+std::string timestamp(std::chrono::system_clock::time_point time) {
+  const auto seconds = std::chrono::floor<std::chrono::seconds>(time);
+  const auto milliseconds =
+      std::chrono::duration_cast<std::chrono::milliseconds>(time - seconds).count();
+  std::string text = to_rfc3339(seconds);
+  const std::string digits = std::to_string(1000 + milliseconds);
+  text.replace(text.size() - 1, 1, "." + digits.substr(1) + "Z");
+  return text;
+}
+
+/// The payload is the rest of a JSON object, already escaped: spdlog's own patterns escape nothing.
+class JsonFormatter final : public spdlog::formatter {
+ public:
+  void format(const spdlog::details::log_msg& message, spdlog::memory_buf_t& out) override {
+    append(out, R"({"timestamp":")");
+    append(out, timestamp(message.time));
+    append(out, R"(","level":")");
+    append(out, name_of(message.level));
+    append(out, "\",");
+    append(out, {message.payload.data(), message.payload.size()});
+    append(out, "\n");
+  }
+  std::unique_ptr<spdlog::formatter> clone() const override {
+    return std::make_unique<JsonFormatter>();
+  }
+
+ private:
+  static void append(spdlog::memory_buf_t& out, std::string_view text) {
+    out.append(text.data(), text.data() + text.size());
+  }
+};
+
+spdlog::level::level_enum to_spdlog(Level level) {
+  switch (level) {
+    case Level::Debug: return spdlog::level::debug;
+    case Level::Info: return spdlog::level::info;
+    case Level::Warn: return spdlog::level::warn;
+    case Level::Error: return spdlog::level::err;
+  }
+  return spdlog::level::info;
+}
+
+Secrets& secrets() {
+  static Secrets instance;
+  return instance;
+}
+
+spdlog::logger& logger() {
+  static spdlog::logger instance = [] {
+    auto sink = std::make_shared<spdlog::sinks::stderr_sink_mt>();
+    spdlog::logger made("stackspec", std::move(sink));
+    made.set_formatter(std::make_unique<JsonFormatter>());
+    made.flush_on(spdlog::level::trace);
+    // A log that cannot be written must not become noise, or worse, a failure of the work.
+    made.set_error_handler([](const std::string&) {});
+    return made;
+  }();
+  return instance;
+}
+
+/// `"message":…, …fields}`: all of the object but what the formatter puts in front.
+std::string payload(std::string_view message, const nlohmann::json& fields) {
+  auto members = nlohmann::json::object();
+  if (fields.is_object()) {
+    members = masked_json(secrets(), fields);
+  } else if (!fields.is_null()) {
+    members["fields"] = masked_json(secrets(), fields);
+  }
+  for (const auto* taken : {"timestamp", "level", "message"}) members.erase(taken);
+  std::string text = "\"message\":" + dump(nlohmann::json(masked(message)));
+  const std::string rest = dump(members);
+  if (!members.empty()) text += ',';
+  return text + rest.substr(1);
+}
+
+}  // namespace
+
+void write(Level level, std::string_view message, const nlohmann::json& fields) {
+  const auto spdlog_level = to_spdlog(level);
+  if (!logger().should_log(spdlog_level)) return;
+  logger().log(spdlog_level, spdlog::string_view_t(payload(message, fields)));
+}
+
+void set_level(Level level) {
+  logger().set_level(to_spdlog(level));
+}
+
+std::string masked(std::string_view text) {
+  return secrets().masked(text);
+}
+
+void mask(std::string_view secret) {
+  secrets().add(secret);
+}
+
+}  // namespace stackspec::log

@@ -24,8 +24,9 @@ struct ProcessSpec {
   std::vector<std::string> env;  ///< NAME=value, complete; nothing is inherited.
   std::string directory;
   std::string log_file;     ///< stdout and stderr, appended, mode 0640.
-  /// Locked by the child before it execs and for as long as it or a descendant lives: a second
-  /// start while it is held ends at once. It also holds the ProcessId, as text, for adoption.
+  /// Locked (fcntl, open file description) before the exec and for as long as the process or a
+  /// descendant that kept the descriptor lives: a second start while it is held ends at once. It
+  /// also holds the ProcessId, as text, for adoption.
   std::string record_file;
   std::optional<uid_t> uid;  ///< Dropped to before exec.
   std::optional<gid_t> gid;
@@ -43,7 +44,8 @@ std::optional<ProcessId> recorded_process(const std::string& record_file);
 /// A zombie is not alive. Reaps it if it was a child of ours.
 bool is_alive(const ProcessId& process);
 
-/// To the whole process group; only if it still is the same process. False: it was gone.
+/// To the whole process group; only if it still is the same process. False: it had ended. What a
+/// zombie left in its group is signalled too.
 bool signal_group(const ProcessId& process, int signal);
 
 }  // namespace stackspec
