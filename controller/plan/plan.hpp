@@ -20,7 +20,15 @@ namespace stackspec {
 
 /// The rungs. The names appear in status.upgrade.step, events, metrics and the live view.
 enum class Step {
-  Plan, Preflight, Fence, Backup, Prove, Migrate, Verify, Open, Settle,  // the ladder
+  Plan,
+  Preflight,
+  Fence,
+  Backup,
+  Prove,
+  Migrate,
+  Verify,
+  Open,
+  Settle,    // the ladder
   Install,   ///< In place of Migrate when the database is empty.
   Unfence,   ///< Back to serving the old version; nothing was changed.
   RollBack,  ///< Database, files and image of the hop's start.
@@ -41,10 +49,10 @@ std::string_view to_string(TaskKind kind);  ///< Lower case: the script's name.
 struct TaskSpec {
   std::string name;
   TaskKind kind = TaskKind::Inspect;
-  std::string version;         ///< Release whose image (folder) it runs in; empty: PostgreSQL's.
-  std::vector<EnvVar> env;     ///< Everything the script needs, STACKSPEC_* and Twenty's own.
+  std::string version;      ///< Release whose image (folder) it runs in; empty: PostgreSQL's.
+  std::vector<EnvVar> env;  ///< Everything the script needs, STACKSPEC_* and Twenty's own.
   std::vector<EnvFrom> env_from;
-  int deadline_seconds = 0;    ///< 0: none.
+  int deadline_seconds = 0;  ///< 0: none.
   friend bool operator==(const TaskSpec&, const TaskSpec&) = default;
 };
 
@@ -80,7 +88,8 @@ struct DeleteBackup {
 };
 using Action =
     std::variant<ApplyComponent, SwitchGateway, StartTask, StopTask, FlushRedis, DeleteBackup>;
-/// For logs, events and the test transcript: `apply server v1.16.6 x0`, `start task crm-…-backup-1`.
+/// For logs, events and the test transcript: `apply server v1.16.6 x0`, `start task
+/// crm-…-backup-1`.
 std::string describe(const Action& action);
 
 /// Something worth telling once. `reason` is one of kEventReasons (plan/report.hpp).
@@ -104,6 +113,12 @@ struct Plan {
 /// The decision, pure: the same arguments give the same plan. `stack.status` is the memory; `seen`
 /// the world; `now` only ever compared with times in status.
 Plan make_plan(const Stack& stack, const Seen& seen, const Catalog& catalog, WallTime now);
+
+/// Why a restore that a person asked for cannot start, for the StackRestore's status; empty: it
+/// can.
+std::string why_not_restore(const Seen& seen, const RestoreRequest& request);
+/// The part of task names that belongs to a StackBackup a person asked for.
+std::string request_journey(const Stack& stack, const std::string& request);
 
 /// Backups that may go under the policy: own, proven or not, never the newest proven, never one of
 /// `protected_ids` (the path in flight). Oldest first.

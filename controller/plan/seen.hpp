@@ -23,14 +23,14 @@ struct Capabilities {
 };
 
 struct ComponentSeen {
-  bool exists = false;      ///< Something of it is running or configured.
-  int wanted = 0;           ///< Replicas the platform was last told.
-  int running = 0;          ///< Started and not gone, ready or not.
+  bool exists = false;  ///< Something of it is running or configured.
+  int wanted = 0;       ///< Replicas the platform was last told.
+  int running = 0;      ///< Started and not gone, ready or not.
   int ready = 0;
   int restarts = 0;
   std::string version;
-  std::string revision;     ///< ComponentSpec::revision it runs with.
-  std::string message;      ///< Why it is not ready, from the platform: "exit code 1: …".
+  std::string revision;  ///< ComponentSpec::revision it runs with.
+  std::string message;   ///< Why it is not ready, from the platform: "exit code 1: …".
   friend bool operator==(const ComponentSeen&, const ComponentSeen&) = default;
 };
 
@@ -51,14 +51,14 @@ struct BackupSeen {
   std::string id;
   std::string source_version;
   std::string system_identifier;
-  std::string cursor_key;      ///< twenty/ledger.hpp, at the moment of the snapshot.
-  std::string cutoff_time;     ///< RFC 3339
+  std::string cursor_key;   ///< twenty/ledger.hpp, at the moment of the snapshot.
+  std::string cutoff_time;  ///< RFC 3339
   std::string cutoff_lsn;
   std::string sha256;
   std::int64_t size_bytes = 0;
   int tables = 0;
   int files = 0;
-  bool proven = false;         ///< A proof record of level L4 for this very sha256.
+  bool proven = false;  ///< A proof record of level L4 for this very sha256.
   std::map<std::string, std::string> key_fingerprints;
   std::string location;
   friend bool operator==(const BackupSeen&, const BackupSeen&) = default;
@@ -84,8 +84,9 @@ struct DatabaseSeen {
   bool old_schemas = false;  ///< Schemas set aside by a restore are present.
   std::vector<Session> sessions;
   Ledger ledger;
-  std::int64_t rows_since_cutoff = -1;  ///< Rows written since the hop's backup; only read in Settle.
-  std::string last_write;               ///< Newest of them, RFC 3339.
+  std::int64_t rows_since_cutoff =
+      -1;                  ///< Rows written since the hop's backup; only read in Settle.
+  std::string last_write;  ///< Newest of them, RFC 3339.
 };
 
 struct RedisSeen {
@@ -104,20 +105,20 @@ struct HttpSeen {
 };
 
 struct ProbesSeen {
-  HttpSeen private_health;  ///< /healthz through 4002
-  HttpSeen private_query;   ///< a real query through 4002: 200 only when the answer has data
-  std::string query_error;  ///< error text of the query's answer
-  HttpSeen public_front;    ///< / through 4000: 503 while fenced, never 502
-  HttpSeen worker_health;   ///< /healthz/worker, 404 where the release has none
-  HttpSeen fundraising;     ///< /fundraising/health through 4002
-  int fundraising_runs = 0; ///< Active gift-batch, donor-match and create-donors runs.
+  HttpSeen private_health;   ///< /healthz through 4002
+  HttpSeen private_query;    ///< a real query through 4002: 200 only when the answer has data
+  std::string query_error;   ///< error text of the query's answer
+  HttpSeen public_front;     ///< / through 4000: 503 while fenced, never 502
+  HttpSeen worker_health;    ///< /healthz/worker, 404 where the release has none
+  HttpSeen fundraising;      ///< /fundraising/health through 4002
+  int fundraising_runs = 0;  ///< Active gift-batch, donor-match and create-donors runs.
   std::map<std::string, HttpSeen> smoke;  ///< By name of the check.
 };
 
 struct HostSeen {
   std::int64_t disk_free_bytes = -1;  ///< Where backups go; -1: unknown.
   std::int64_t memory_available_bytes = -1;
-  bool storage_is_real = true;        ///< Local files lie on a volume that outlives the process.
+  bool storage_is_real = true;  ///< Local files lie on a volume that outlives the process.
 };
 
 /// A person's wish lying beside the stack.
@@ -146,8 +147,8 @@ struct Seen {
   std::vector<RestoreRequest> restore_requests;
 
   const ComponentSeen& component(Component which) const;
-  const TaskSeen* task(const std::string& name) const;      ///< nullptr: was never started.
-  const BackupSeen* backup(const std::string& id) const;    ///< nullptr: not there.
+  const TaskSeen* task(const std::string& name) const;    ///< nullptr: was never started.
+  const BackupSeen* backup(const std::string& id) const;  ///< nullptr: not there.
 };
 
 }  // namespace stackspec

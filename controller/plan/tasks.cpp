@@ -35,7 +35,8 @@ std::string task_name(const TaskInput& input) {
 
 TaskSpec make_task(const TaskInput& input) {
   const Stack& stack = input.stack;
-  TaskSpec task{.name = task_name(input), .kind = input.kind, .version = {}, .env = {}, .env_from = {}};
+  TaskSpec task{
+      .name = task_name(input), .kind = input.kind, .version = {}, .env = {}, .env_from = {}};
   if (uses_twenty_image(input.kind)) {
     const auto version = parse_version(input.to);
     task.version = input.to;

@@ -14,12 +14,13 @@ struct TaskInput {
   const Stack& stack;
   const Seen& seen;
   TaskKind kind = TaskKind::Inspect;
-  std::string journey;         ///< UpgradeStatus::id, or the hash of a request.
+  std::string journey = {};  ///< UpgradeStatus::id, or the hash of a request.
   int hop = 0;
   int attempt = 1;
-  std::string from, to;        ///< Release tags; `to` is the image it runs in where it needs one.
-  std::string backup;          ///< Id of the backup made, proven or restored.
-  std::string expected_cursor; ///< For migrate.
+  std::string from = {},
+              to = {};      ///< Release tags; `to` is the image it runs in where it needs one.
+  std::string backup = {};  ///< Id of the backup made, proven or restored.
+  std::string expected_cursor = {};  ///< For migrate.
 };
 
 /// `<stack>-<journey>-<hop>-<kind>-<attempt>`: never used twice.
