@@ -11,10 +11,24 @@ function(stackspec_module name)
     PRIVATE stackspec_warnings ${arg_PRIVATE_LIBRARIES})
 endfunction()
 
+# `tests_<lane>` builds what a lane of ./dev test runs.
+foreach(lane lint unit model contract scenario integration bench tsan)
+  add_custom_target(tests_${lane})
+endforeach()
+
 # A test program of one lane (its ctest label): unit, model, contract, scenario, integration, bench.
+# In the tsan preset only the programs of STACKSPEC_THREADED_TESTS are there, in the lane tsan.
 function(stackspec_test name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "LANE;TIMEOUT" "SOURCES;USES;LIBRARIES")
+  if(STACKSPEC_TSAN)
+    if(NOT name IN_LIST STACKSPEC_THREADED_TESTS)
+      return()
+    endif()
+    set(arg_LANE tsan)
+    set(prefix tsan.)
+  endif()
   add_executable(${name} ${arg_SOURCES})
+  add_dependencies(tests_${arg_LANE} ${name})
   list(TRANSFORM arg_USES PREPEND stackspec::)
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
   target_compile_definitions(${name} PRIVATE STACKSPEC_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
@@ -23,6 +37,6 @@ function(stackspec_test name)
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 60)
   endif()
-  gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST
+  gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST TEST_PREFIX "${prefix}"
     PROPERTIES LABELS ${arg_LANE} TIMEOUT ${arg_TIMEOUT})
 endfunction()

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Fails when a module includes one that controller/CMakeLists.txt does not let it use."""
 import pathlib, re, sys
 
