@@ -126,20 +126,11 @@ bool is_locked(int descriptor) {
   return ::fcntl(descriptor, F_OFD_GETLK, &range) == 0 && range.l_type != F_UNLCK;
 }
 
-Result<Descriptor> open_record(const std::string& path) {
-  Descriptor record(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
-  if (record.get() < 0) return failure(errno, "open record file " + path);
-  auto range = whole_file();
-  if (::fcntl(record.get(), F_OFD_SETLK, &range) != 0) {
-    if (errno != EAGAIN && errno != EACCES) return failure(errno, "lock record file " + path);
-    char holder[64] = {};
-    const auto size = ::pread(record.get(), holder, sizeof holder - 1, 0);
-    const std::string_view text(holder, static_cast<std::size_t>(std::max<ssize_t>(size, 0)));
-    return Error{ErrorKind::Conflict, path + " is locked: process " +
-                                          std::string(text.substr(0, text.find(' '))) +
-                                          " or one it started still runs"};
-  }
-  return record;
+/// For the words of an error only.
+std::string holder_named_in(const std::string& record_file) {
+  const auto text = read_file(record_file, 64);
+  const std::string pid = text ? text->substr(0, text->find(' ')) : std::string();
+  return (pid.empty() ? "a process" : "process " + pid) + " or one it started still runs";
 }
 
 /// What execvp would find, with the PATH that the program itself will see.
@@ -209,13 +200,13 @@ struct Prepared {
   std::vector<char*> env;
   const char* directory = nullptr;
   Identity identity;
-  Descriptor record;
+  const char* record_file = nullptr;
   Descriptor log;
   Descriptor null;
   Descriptor report;  ///< Write end of the pipe that says why the exec failed.
 };
 
-enum class Stage { Setup, Folder, User, Exec };
+enum class Stage { Setup, OpenRecord, LockRecord, Folder, User, Exec };
 struct Report {
   Stage stage = Stage::Setup;
   int code = 0;
@@ -270,6 +261,18 @@ bool write_record(int record) {
          ::pwrite(record, text, length, 0) == static_cast<ssize_t>(length);
 }
 
+/// Takes the lock here rather than in the parent: there a child of another thread could inherit it
+/// and hold it for a moment too long. Returns the descriptor that the program will inherit.
+int hold_record(const char* path, int report) {
+  const int opened = ::open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  const int record = opened < 0 ? -1 : ::fcntl(opened, F_DUPFD, kFirstHighDescriptor);
+  if (record < 0) give_up(report, Stage::OpenRecord);
+  auto range = whole_file();
+  if (::fcntl(record, F_OFD_SETLK, &range) != 0) give_up(report, Stage::LockRecord);
+  if (!write_record(record)) give_up(report, Stage::Setup);
+  return record;
+}
+
 /// Raw system calls: glibc's own versions speak to all threads, of which a forked child has one.
 bool become(const Identity& identity) {
   if (!identity.change) return true;
@@ -283,11 +286,10 @@ bool become(const Identity& identity) {
   // All of them out of the way first: ours may be numbered 0, 1 or 2.
   const int report = ::fcntl(prepared.report.get(), F_DUPFD_CLOEXEC, kFirstHighDescriptor);
   if (report < 0) give_up(prepared.report.get(), Stage::Setup);
-  const int record = ::fcntl(prepared.record.get(), F_DUPFD, kFirstHighDescriptor);
   const int log = ::fcntl(prepared.log.get(), F_DUPFD, kFirstHighDescriptor);
   const int null = ::fcntl(prepared.null.get(), F_DUPFD, kFirstHighDescriptor);
-  if (record < 0 || log < 0 || null < 0 || ::setsid() < 0) give_up(report, Stage::Setup);
-  if (!write_record(record)) give_up(report, Stage::Setup);
+  if (log < 0 || null < 0 || ::setsid() < 0) give_up(report, Stage::Setup);
+  const int record = hold_record(prepared.record_file, report);
   if (::dup2(null, 0) < 0 || ::dup2(log, 1) < 0 || ::dup2(log, 2) < 0) {
     give_up(report, Stage::Setup);
   }
@@ -325,7 +327,7 @@ Result<Prepared> prepare(const ProcessSpec& spec) {
   prepared.env = pointers_to(spec.env);
   prepared.directory = spec.directory.c_str();
   prepared.identity = identity_of(spec);
-  prepared.record = TRY(open_record(spec.record_file));
+  prepared.record_file = spec.record_file.c_str();
   prepared.log =
       Descriptor(::open(spec.log_file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640));
   if (prepared.log.get() < 0) return failure(errno, "open log file " + spec.log_file);
@@ -336,6 +338,13 @@ Result<Prepared> prepare(const ProcessSpec& spec) {
 
 Error explain(const Report& report, const ProcessSpec& spec, const std::string& program) {
   switch (report.stage) {
+    case Stage::OpenRecord: return failure(report.code, "open record file " + spec.record_file);
+    case Stage::LockRecord:
+      if (report.code != EAGAIN && report.code != EACCES) {
+        return failure(report.code, "lock record file " + spec.record_file);
+      }
+      return {ErrorKind::Conflict,
+              spec.record_file + " is locked: " + holder_named_in(spec.record_file)};
     case Stage::Folder: return failure(report.code, "enter " + spec.directory);
     case Stage::User:
       return failure(report.code, "become user " + std::to_string(spec.uid.value_or(::geteuid())));

@@ -23,13 +23,13 @@ struct ProcessSpec {
   std::vector<std::string> argv;
   std::vector<std::string> env;  ///< NAME=value, complete; nothing is inherited.
   std::string directory;
-  std::string log_file;     ///< stdout and stderr, appended, mode 0640.
+  std::string log_file;  ///< stdout and stderr, appended, mode 0640.
   /// Locked (fcntl, open file description) before the exec and for as long as the process or a
   /// descendant that kept the descriptor lives: a second start while it is held ends at once. It
   /// also holds the ProcessId, as text, for adoption.
   std::string record_file;
-  std::optional<uid_t> uid;  ///< Dropped to before exec.
-  std::optional<gid_t> gid;
+  std::optional<uid_t> uid = {};  ///< Dropped to before exec.
+  std::optional<gid_t> gid = {};
 };
 
 /// Starts a process in a session of its own, not tied to ours: it outlives this program. Returns
