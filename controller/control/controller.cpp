@@ -1,1 +1,189 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "control/controller.hpp"
+
+#include <map>
+#include <mutex>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/backoff.hpp"
+#include "base/log.hpp"
+#include "control/queue.hpp"
+
+namespace stackspec {
+
+namespace {
+
+using std::chrono::milliseconds;
+
+/// Consecutive failures of each stack. Any thread.
+class Failures {
+ public:
+  int add(const StackKey& key) {
+    const std::lock_guard lock(mutex_);
+    return ++count_[key];
+  }
+  void clear(const StackKey& key) {
+    const std::lock_guard lock(mutex_);
+    count_.erase(key);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<StackKey, int> count_;  // guarded by mutex_
+};
+
+/// The stack an object belongs to: itself, or the one its spec or label names. Empty name: none.
+StackKey stack_of(const Object& object) {
+  if (object.key.kind == "StackSpec") return {object.key.ns, object.key.name};
+  const auto label = object.labels.find("stackspec.dev/stack");
+  if (label != object.labels.end()) return {object.key.ns, label->second};
+  const auto ref = nlohmann::json::json_pointer("/spec/stackRef/name");
+  if (object.content.contains(ref) && object.content[ref].is_string()) {
+    return {object.key.ns, object.content[ref].get<std::string>()};
+  }
+  return {object.key.ns, ""};
+}
+
+class Running {
+ public:
+  Running(const ReconcilerParts& parts, const ControllerOptions& options)
+      : parts_(parts), options_(options), reconciler_(parts) {}
+
+  void run(const std::stop_token& stop) {
+    parts_.telemetry.set_workers(options_.workers);
+    std::vector<std::jthread> threads;
+    for (const char* kind : {"StackSpec", "StackBackup", "StackRestore", "Secret", "ConfigMap"}) {
+      threads.emplace_back([this, kind, stop] { watch(kind, stop); });
+    }
+    for (int i = 0; i < options_.workers; ++i) {
+      threads.emplace_back([this, stop] { work(stop); });
+    }
+  }
+
+ private:
+  void add(const StackKey& key, SteadyTime due) {
+    queue_.add(key, due);
+    parts_.telemetry.queue_added();
+  }
+
+  /// A Secret or ConfigMap without our label may be named by any stack of its namespace.
+  void wake(const Object& object) {
+    const StackKey key = stack_of(object);
+    if (!key.name.empty()) {
+      add(key, parts_.clock.steady_now());
+      return;
+    }
+    const auto stacks = parts_.objects.list("StackSpec", key.ns);
+    if (!stacks) return;
+    for (const Object& stack : stacks->items) {
+      add({stack.key.ns, stack.key.name}, parts_.clock.steady_now());
+    }
+  }
+
+  void watch(const std::string& kind, const std::stop_token& stop) {
+    while (!stop.stop_requested()) {
+      const auto list = parts_.objects.list(kind, "");
+      if (!list) {
+        log::warn("list failed", {{"kind", kind}, {"detail", list.error().message}});
+        pause(std::chrono::seconds(1), stop);
+        continue;
+      }
+      for (const Object& object : list->items) wake(object);
+      // Every write of our own status comes back as an event; only what the planner's input is
+      // made of wakes the stack, so that a settled stack stays settled.
+      std::map<ObjectKey, std::string> inputs;
+      const auto ended = parts_.objects.watch(
+          kind, list->resource_version,
+          [&](const WatchEvent& event) {
+            const std::string input = input_of(event);
+            std::string& before = inputs[event.object.key];
+            if (!before.empty() && before == input) return;
+            before = input;
+            wake(event.object);
+          },
+          stop);
+      if (!ended && ended.error().kind == ErrorKind::Cancelled) return;
+    }
+  }
+
+  static std::string input_of(const WatchEvent& event) {
+    std::string text = std::to_string(static_cast<int>(event.type == WatchEvent::Type::Deleted)) +
+                       "/" + std::to_string(event.object.generation) + "/" +
+                       event.object.deletion_timestamp;
+    for (const auto& [name, value] : event.object.annotations) text += "/" + name + "=" + value;
+    return text;
+  }
+
+  void pause(milliseconds time, const std::stop_token& stop) {
+    std::unique_lock lock(mutex_);
+    wake_.wait_for(lock, stop, time, [] { return false; });
+  }
+
+  void work(const std::stop_token& stop) {
+    std::mt19937 random(std::random_device{}());
+    std::uniform_real_distribution<double> jitter(0.0, 1.0);
+    while (auto key = queue_.take(stop)) {
+      const SteadyTime started = parts_.clock.steady_now();
+      parts_.telemetry.reconcile_started();
+      const auto delay = pass(*key, jitter(random), started, stop);
+      const std::chrono::duration<double> worked = parts_.clock.steady_now() - started;
+      parts_.telemetry.queue_done(worked.count());
+      if (delay != milliseconds::max()) add(*key, parts_.clock.steady_now() + delay);
+      queue_.done(*key);
+    }
+  }
+
+  milliseconds pass(const StackKey& key, double jitter, SteadyTime started,
+                    const std::stop_token& stop) {
+    const auto seconds = [&] {
+      return std::chrono::duration<double>(parts_.clock.steady_now() - started).count();
+    };
+    try {
+      const auto look_again = reconciler_.reconcile(key, stop);
+      if (look_again) {
+        failures_.clear(key);
+        parts_.telemetry.reconcile_finished(*look_again == milliseconds(0)
+                                                ? ReconcileResult::Requeue
+                                                : ReconcileResult::RequeueAfter,
+                                            seconds());
+        return *look_again;
+      }
+      const Error& error = look_again.error();
+      if (error.kind == ErrorKind::Cancelled) return milliseconds::max();
+      if (error.kind == ErrorKind::Conflict) {
+        parts_.telemetry.reconcile_finished(ReconcileResult::Requeue, seconds());
+        parts_.telemetry.queue_retried();
+        return milliseconds(10);  // Somebody wrote first: read again, decide again.
+      }
+      log::warn("pass failed", {{"stack", key.ns + "/" + key.name},
+                                {"kind", to_string(error.kind)},
+                                {"detail", error.message}});
+    } catch (const std::exception& panic) {
+      // The one last catch: a bug in one stack does not stop the others.
+      parts_.telemetry.reconcile_panicked();
+      log::error("pass panicked", {{"stack", key.ns + "/" + key.name}, {"detail", panic.what()}});
+    }
+    parts_.telemetry.reconcile_finished(ReconcileResult::Error, seconds());
+    parts_.telemetry.queue_retried();
+    return Backoff{}.delay(failures_.add(key), jitter);
+  }
+
+  ReconcilerParts parts_;
+  ControllerOptions options_;
+  Reconciler reconciler_;
+  Queue queue_;
+  Failures failures_;
+  std::mutex mutex_;
+  std::condition_variable_any wake_;
+};
+
+}  // namespace
+
+void Controller::run(std::stop_token stop) {
+  Running(parts_, options_).run(stop);
+}
+
+}  // namespace stackspec
