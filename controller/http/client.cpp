@@ -55,7 +55,8 @@ class Exchange {
     const std::stop_callback on_stop(stop, [this] { io_.stop(); });
     // The stream's own deadline does not cover the look-up of the name.
     io_.run_for(timeout + std::chrono::milliseconds(100));
-    if (stop.stop_requested() && !done_) return Error{ErrorKind::Cancelled, "cancelled"};
+    if (stop.stop_requested() && (!done_ || error_))
+      return Error{ErrorKind::Cancelled, "cancelled"};
     if (!done_) return failed("look up", "no answer in time");
     if (error_) return *error_;
     HttpResponse response;

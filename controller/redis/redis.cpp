@@ -1,1 +1,196 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "redis/redis.hpp"
+
+#include <hiredis/hiredis.h>
+#include <sys/socket.h>
+
+#include <optional>
+#include <set>
+#include <string_view>
+#include <vector>
+
+namespace stackspec {
+namespace {
+
+constexpr int kScanAtOnce = 1000;
+/// Enough for 100,000 keys; a look must not take longer than its worth.
+constexpr int kMostScans = 100;
+
+struct ReplyDeleter {
+  void operator()(redisReply* reply) const { freeReplyObject(reply); }
+};
+using Reply = std::unique_ptr<redisReply, ReplyDeleter>;
+
+struct ContextDeleter {
+  void operator()(redisContext* context) const { redisFree(context); }
+};
+
+timeval to_timeval(std::chrono::milliseconds time) {
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(time);
+  return {seconds.count(), std::chrono::microseconds(time - seconds).count()};
+}
+
+std::string_view text_of(const redisReply& reply) {
+  if (reply.type != REDIS_REPLY_STRING && reply.type != REDIS_REPLY_STATUS &&
+      reply.type != REDIS_REPLY_ERROR) {
+    return {};
+  }
+  return {reply.str, static_cast<std::size_t>(reply.len)};
+}
+
+std::int64_t number_of(const redisReply& reply) {
+  return reply.type == REDIS_REPLY_INTEGER ? reply.integer : 0;
+}
+
+/// One connection for one look. A stop cuts it, which ends whatever it waits for.
+class Connection {
+ public:
+  static Result<std::unique_ptr<Connection>> open(const std::string& host, int port,
+                                                  std::chrono::milliseconds timeout,
+                                                  const std::stop_token& stop) {
+    const std::string where = "redis " + host + ":" + std::to_string(port);
+    std::unique_ptr<redisContext, ContextDeleter> context(
+        redisConnectWithTimeout(host.c_str(), port, to_timeval(timeout)));
+    if (!context) return Error{ErrorKind::Unavailable, where + ": out of memory"};
+    if (context->err != 0) return Error{ErrorKind::Unavailable, where + ": " + context->errstr};
+    redisSetTimeout(context.get(), to_timeval(timeout));
+    return std::unique_ptr<Connection>(new Connection(std::move(context), where, stop));
+  }
+
+  Result<Reply> ask(const std::vector<std::string>& words) {
+    if (stop_.stop_requested()) return Error{ErrorKind::Cancelled, "cancelled"};
+    std::vector<const char*> texts;
+    std::vector<std::size_t> sizes;
+    for (const auto& word : words) {
+      texts.push_back(word.data());
+      sizes.push_back(word.size());
+    }
+    Reply reply(static_cast<redisReply*>(redisCommandArgv(
+        context_.get(), static_cast<int>(words.size()), texts.data(), sizes.data())));
+    if (stop_.stop_requested()) return Error{ErrorKind::Cancelled, "cancelled"};
+    if (!reply) return failed(words[0], context_->errstr);
+    if (reply->type == REDIS_REPLY_ERROR) return failed(words[0], text_of(*reply));
+    return reply;
+  }
+
+ private:
+  Connection(std::unique_ptr<redisContext, ContextDeleter> context, std::string where,
+             const std::stop_token& stop)
+      : context_(std::move(context)),
+        where_(std::move(where)),
+        stop_(stop),
+        on_stop_(stop, Cut{context_->fd}) {}
+
+  struct Cut {
+    int descriptor;
+    void operator()() const { ::shutdown(descriptor, SHUT_RDWR); }
+  };
+
+  Error failed(std::string_view command, std::string_view why) const {
+    return {ErrorKind::Unavailable, where_ + ": " + std::string(command) + ": " + std::string(why)};
+  }
+
+  std::unique_ptr<redisContext, ContextDeleter> context_;
+  std::string where_;
+  std::stop_token stop_;
+  std::stop_callback<Cut> on_stop_;
+};
+
+/// The value of one `name:value` line of INFO.
+std::string info_field(std::string_view info, const std::string& name) {
+  const auto at = info.find("\n" + name + ":");
+  if (at == std::string_view::npos) return {};
+  const auto start = at + name.size() + 2;
+  return std::string(info.substr(start, info.find_first_of("\r\n", start) - start));
+}
+
+/// BullMQ names the connection a worker waits on `bull:<queue in base64>`, and `…:qe` the one of
+/// somebody who only listens to events.
+bool has_worker(std::string_view clients) {
+  constexpr std::string_view kName = " name=";
+  for (auto at = clients.find(kName); at != std::string_view::npos;
+       at = clients.find(kName, at + 1)) {
+    const auto start = at + kName.size();
+    const auto name = clients.substr(start, clients.find_first_of(" \n", start) - start);
+    if (name.starts_with("bull:") && !name.ends_with(":qe")) return true;
+  }
+  return false;
+}
+
+/// How a queue's key counts its jobs; nullopt for keys that hold no waiting work.
+std::optional<std::string> counting_command(std::string_view key) {
+  const auto part = key.substr(key.rfind(':') + 1);
+  if (part == "wait" || part == "active" || part == "paused") return "LLEN";
+  if (part == "delayed" || part == "prioritized") return "ZCARD";
+  return std::nullopt;
+}
+
+class HiredisRedis final : public Redis {
+ public:
+  explicit HiredisRedis(std::chrono::milliseconds timeout) : timeout_(timeout) {}
+
+  Result<RedisSeen> read(const std::string& host, int port, std::stop_token stop) override {
+    auto seen = look(host, port, stop);
+    if (stop.stop_requested()) return Error{ErrorKind::Cancelled, "cancelled"};
+    if (!seen) return RedisSeen();
+    return seen;
+  }
+
+  Result<void> flush_all(const std::string& host, int port, std::stop_token stop) override {
+    if (stop.stop_requested()) return Error{ErrorKind::Cancelled, "cancelled"};
+    const auto connection = TRY(Connection::open(host, port, timeout_, stop));
+    TRY(connection->ask({"FLUSHALL"}));
+    return {};
+  }
+
+ private:
+  Result<RedisSeen> look(const std::string& host, int port, const std::stop_token& stop) const {
+    const auto connection = TRY(Connection::open(host, port, timeout_, stop));
+    // While it loads its file it answers PING with an error: not there yet.
+    TRY(connection->ask({"PING"}));
+    RedisSeen seen;
+    seen.reachable = true;
+    const auto memory = TRY(connection->ask({"INFO", "memory"}));
+    seen.eviction_policy = info_field(text_of(*memory), "maxmemory_policy");
+    const auto size = TRY(connection->ask({"DBSIZE"}));
+    seen.keys = number_of(*size);
+    const auto clients = TRY(connection->ask({"CLIENT", "LIST"}));
+    seen.worker_attached = has_worker(text_of(*clients));
+    seen.queued_jobs = TRY(queued_jobs(*connection));
+    return seen;
+  }
+
+  static Result<std::int64_t> queued_jobs(Connection& connection) {
+    std::set<std::string> keys;  // SCAN may name a key twice.
+    std::string cursor = "0";
+    int scans = 0;
+    do {
+      const auto reply = TRY(connection.ask(
+          {"SCAN", cursor, "MATCH", "bull:*", "COUNT", std::to_string(kScanAtOnce)}));
+      if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2) break;
+      cursor = std::string(text_of(*reply->element[0]));
+      const redisReply& page = *reply->element[1];
+      for (std::size_t i = 0; i < page.elements; ++i) {
+        const auto key = text_of(*page.element[i]);
+        if (counting_command(key)) keys.emplace(key);
+      }
+    } while (cursor != "0" && ++scans < kMostScans);
+    std::int64_t jobs = 0;
+    for (const auto& key : keys) {
+      const auto count = TRY(connection.ask({*counting_command(key), key}));
+      jobs += number_of(*count);
+    }
+    // Not all was looked at: unknown must not read as "empty".
+    return cursor == "0" ? jobs : std::max<std::int64_t>(jobs, 1);
+  }
+
+  std::chrono::milliseconds timeout_;
+};
+
+}  // namespace
+
+std::unique_ptr<Redis> make_redis(std::chrono::milliseconds timeout) {
+  return std::make_unique<HiredisRedis>(timeout);
+}
+
+}  // namespace stackspec

@@ -163,7 +163,7 @@ TEST(HttpClient, StopsWhenAsked) {
   std::jthread asking([&stop, &mute] {
     const Socket peer = mute.accept();
     stop.request_stop();
-    peer.closed_within(5s);
+    peer.receive_all(5s);
   });
   const auto answer = make_http_client()->send(get(mute.port()), 20s, stop.get_token());
   ASSERT_FALSE(answer);

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "redis/redis.hpp"
+
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "contract/raw_peer.hpp"
+#include "integration/redis_fixture.hpp"
+
+namespace stackspec {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::connect_to;
+using testing::Listener;
+using testing::RedisServer;
+using testing::Socket;
+using Clock = std::chrono::steady_clock;
+
+RedisSeen look(const RedisServer& server) {
+  auto seen = make_redis()->read("127.0.0.1", server.port(), {});
+  EXPECT_TRUE(seen) << seen.error().message;
+  return seen ? *seen : RedisSeen();
+}
+
+TEST(Redis, SeesAnEmptyServer) {
+  const RedisServer server;
+  ASSERT_TRUE(server.running());
+  const auto seen = look(server);
+  EXPECT_TRUE(seen.reachable);
+  EXPECT_EQ(seen.eviction_policy, "noeviction");
+  EXPECT_EQ(seen.keys, 0);
+  EXPECT_EQ(seen.queued_jobs, 0);
+  EXPECT_FALSE(seen.worker_attached);
+}
+
+TEST(Redis, SeesAnEvictionPolicyThatLosesJobs) {
+  const RedisServer server;
+  server.command("CONFIG SET maxmemory-policy allkeys-lru");
+  EXPECT_EQ(look(server).eviction_policy, "allkeys-lru");
+}
+
+TEST(Redis, CountsJobsThatWaitRunOrAreDelayedAndNothingElse) {
+  const RedisServer server;
+  const struct {
+    const char* command;
+    int jobs;  ///< in all, after it
+  } rows[] = {
+      {"RPUSH bull:messaging-queue:wait 1 2 3", 3},
+      {"RPUSH bull:messaging-queue:active 4", 4},
+      {"ZADD bull:cron-queue:delayed 1 a 2 b", 6},
+      {"ZADD bull:cron-queue:prioritized 1 c", 7},
+      {"RPUSH bull:cron-queue:paused 9", 8},
+      {"ZADD bull:cron-queue:completed 1 d", 8},
+      {"ZADD bull:cron-queue:repeat 1 e", 8},
+      {"HSET bull:cron-queue:17 name x", 8},
+      {"RPUSH engine:wait 1", 8},
+      {"SET cache:wait 1", 8},
+      {"DEL bull:messaging-queue:wait", 5},
+  };
+  for (const auto& row : rows) {
+    SCOPED_TRACE(row.command);
+    ASSERT_NE(server.command(row.command), "");
+    EXPECT_EQ(look(server).queued_jobs, row.jobs);
+  }
+}
+
+void fill(const RedisServer& server, int keys) {
+  server.command("EVAL for\ti=1," + std::to_string(keys) +
+                 "\tdo\tredis.call('SET','cache:'..i,1)\tend 0");
+  ASSERT_EQ(server.command("DBSIZE"), std::to_string(keys));
+}
+
+TEST(Redis, FindsQueuesAmongThousandsOfKeys) {
+  const RedisServer server;
+  fill(server, 50000);
+  server.command("RPUSH bull:q:wait 1 2");
+  const auto seen = look(server);
+  EXPECT_EQ(seen.keys, 50001);
+  EXPECT_EQ(seen.queued_jobs, 2);
+}
+
+TEST(Redis, NeverCallsAQueueEmptyThatItCouldNotLookAt) {
+  const RedisServer server;
+  fill(server, 200000);
+  EXPECT_GE(look(server).queued_jobs, 1);
+}
+
+/// A client by that name, connected as long as the socket lives.
+Socket named_client(const RedisServer& server, const std::string& name) {
+  Socket client = connect_to(server.port());
+  EXPECT_TRUE(client.send("CLIENT SETNAME " + name + "\r\n"));
+  EXPECT_TRUE(client.wait_readable(5s));
+  return client;
+}
+
+TEST(Redis, SeesAWorkerByItsConnectionName) {
+  const RedisServer server;
+  {
+    const Socket listening = named_client(server, "bull:bWVzc2FnaW5n:qe");
+    const Socket other = named_client(server, "not-bull:x");
+    EXPECT_FALSE(look(server).worker_attached);
+    const Socket worker = named_client(server, "bull:bWVzc2FnaW5n");
+    EXPECT_TRUE(look(server).worker_attached);
+  }
+  const auto deadline = Clock::now() + 5s;
+  while (look(server).worker_attached && Clock::now() < deadline) std::this_thread::yield();
+  EXPECT_FALSE(look(server).worker_attached);
+}
+
+TEST(Redis, FlushesEveryDatabase) {
+  const RedisServer server;
+  server.command("RPUSH bull:q:wait 1");
+  server.command("SWAPDB 0 5");
+  server.command("SET cache:x 1");
+  const auto flushed = make_redis()->flush_all("127.0.0.1", server.port(), {});
+  ASSERT_TRUE(flushed) << flushed.error().message;
+  EXPECT_EQ(look(server).keys, 0);
+  server.command("SWAPDB 0 5");
+  EXPECT_EQ(look(server).keys, 0);
+}
+
+TEST(Redis, IsAValueWhenItIsGoneAndSeenAgainWhenItIsBack) {
+  RedisServer server;
+  const auto redis = make_redis();
+  ASSERT_TRUE(redis->read("127.0.0.1", server.port(), {})->reachable);
+  server.stop();
+  const auto gone = redis->read("127.0.0.1", server.port(), {});
+  ASSERT_TRUE(gone);
+  EXPECT_FALSE(gone->reachable);
+  const auto flushed = redis->flush_all("127.0.0.1", server.port(), {});
+  ASSERT_FALSE(flushed);
+  EXPECT_EQ(flushed.error().kind, ErrorKind::Unavailable);
+  EXPECT_NE(flushed.error().message.find(std::to_string(server.port())), std::string::npos);
+  ASSERT_TRUE(server.start());
+  EXPECT_TRUE(redis->read("127.0.0.1", server.port(), {})->reachable);
+}
+
+TEST(Redis, GivesUpOnAPeerThatSaysNothingAndOnOneThatIsNoRedis) {
+  const Listener mute;
+  const auto started = Clock::now();
+  const auto silent = make_redis(200ms)->read("127.0.0.1", mute.port(), {});
+  ASSERT_TRUE(silent);
+  EXPECT_FALSE(silent->reachable);
+  EXPECT_LT(Clock::now() - started, 3s);
+
+  Listener other;
+  std::jthread web([&other] { other.accept().send("HTTP/1.1 400 Bad Request\r\n\r\n"); });
+  const auto garbage = make_redis(2s)->read("127.0.0.1", other.port(), {});
+  ASSERT_TRUE(garbage);
+  EXPECT_FALSE(garbage->reachable);
+}
+
+TEST(Redis, StopsWhenAsked) {
+  const Listener mute;
+  std::stop_source stop;
+  std::jthread asking([&] {
+    const Socket peer = mute.accept();
+    peer.wait_readable(5s);
+    stop.request_stop();
+    peer.receive_all(5s);
+  });
+  const auto started = Clock::now();
+  const auto seen = make_redis(20s)->read("127.0.0.1", mute.port(), stop.get_token());
+  ASSERT_FALSE(seen);
+  EXPECT_EQ(seen.error().kind, ErrorKind::Cancelled);
+  EXPECT_LT(Clock::now() - started, 5s);
+  EXPECT_FALSE(make_redis()->flush_all("127.0.0.1", mute.port(), stop.get_token()));
+}
+
+}  // namespace
+}  // namespace stackspec
