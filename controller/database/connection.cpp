@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "database/connection.hpp"
+
+#include <arpa/inet.h>
+#include <poll.h>
+
+#include <charconv>
+
+namespace stackspec {
+namespace {
+
+using Steady = std::chrono::steady_clock;
+
+constexpr std::chrono::milliseconds kSlice{50};  ///< How often a wait looks at the stop token.
+constexpr std::chrono::milliseconds kSocketGrace{1000};
+
+struct ResultDeleter {
+  void operator()(PGresult* result) const { PQclear(result); }
+};
+using PgResult = std::unique_ptr<PGresult, ResultDeleter>;
+
+/// libpq's texts have lines and indentation; ours are one line.
+std::string one_line(std::string_view text) {
+  std::string line;
+  for (const char letter : text) {
+    const bool blank = letter == '\n' || letter == '\t' || letter == ' ';
+    if (!blank) line += letter;
+    if (blank && !line.empty() && line.back() != ' ') line += ' ';
+  }
+  while (!line.empty() && line.back() == ' ') line.pop_back();
+  return line;
+}
+
+bool is_literal(const std::string& host) {
+  in6_addr address{};
+  return ::inet_pton(AF_INET, host.c_str(), &address) == 1 ||
+         ::inet_pton(AF_INET6, host.c_str(), &address) == 1;
+}
+
+ErrorKind kind_of(std::string_view sqlstate) {
+  if (sqlstate == "42501") return ErrorKind::Forbidden;
+  // 57: cancelled or shutting down; 55P03: a lock; 53: out of something; 40: try again.
+  for (const std::string_view transient : {"57", "55P03", "53", "40", "08"}) {
+    if (sqlstate.starts_with(transient)) return ErrorKind::Unavailable;
+  }
+  return ErrorKind::Invalid;
+}
+
+Error error_of(const PGresult* result) {
+  const char* state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+  const char* message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+  const std::string text = message != nullptr ? message : PQresultErrorMessage(result);
+  return {kind_of(state != nullptr ? state : "08"), one_line(text)};
+}
+
+Rows rows_of(const PGresult* result) {
+  Rows rows;
+  const int columns = PQnfields(result);
+  for (int r = 0; r < PQntuples(result); ++r) {
+    Row& row = rows.emplace_back();
+    for (int c = 0; c < columns; ++c) {
+      if (PQgetisnull(result, r, c) != 0) {
+        row.emplace_back();
+      } else {
+        row.emplace_back(std::string(PQgetvalue(result, r, c),
+                                     static_cast<std::size_t>(PQgetlength(result, r, c))));
+      }
+    }
+  }
+  return rows;
+}
+
+}  // namespace
+
+std::int64_t number_at(const Row& row, std::size_t column) {
+  std::int64_t number = 0;
+  const std::string text = text_at(row, column);
+  std::from_chars(text.data(), text.data() + text.size(), number);
+  return number;
+}
+
+Result<std::unique_ptr<Connection>> Connection::open(const DatabaseTarget& target,
+                                                     const DatabaseTimeouts& timeouts,
+                                                     const std::stop_token& stop) {
+  const std::string port = std::to_string(target.port);
+  const char* names[] = {is_literal(target.host) ? "hostaddr" : "host",
+                         "port",
+                         "user",
+                         "password",
+                         "dbname",
+                         "application_name",
+                         "client_encoding",
+                         "gssencmode",
+                         "passfile",
+                         nullptr};
+  const char* values[] = {target.host.c_str(),
+                          port.c_str(),
+                          target.user.c_str(),
+                          target.password.c_str(),
+                          target.dbname.c_str(),
+                          target.application_name.c_str(),
+                          "UTF8",
+                          "disable",
+                          "/dev/null",
+                          nullptr};
+  std::unique_ptr<Connection> connection(
+      new Connection(PQconnectStartParams(names, values, 0), timeouts));
+  auto ready = connection->establish(stop);
+  if (!ready) return std::move(ready).error();
+  return connection;
+}
+
+Result<void> Connection::establish(const std::stop_token& stop) {
+  if (!connection_) return Error{ErrorKind::Unavailable, "connect: out of memory"};
+  PQsetNoticeProcessor(
+      connection_.get(), [](void*, const char*) {}, nullptr);
+  const auto deadline = Steady::now() + timeouts_.connect;
+  auto state = PGRES_POLLING_WRITING;
+  while (PQstatus(connection_.get()) != CONNECTION_BAD && state != PGRES_POLLING_OK) {
+    switch (wait(state == PGRES_POLLING_READING ? POLLIN : POLLOUT, deadline, stop)) {
+      case Wait::Ready: break;
+      case Wait::Stopped: return Error{ErrorKind::Cancelled, "cancelled"};
+      case Wait::TimedOut:
+        return broken("connect: no answer within " + std::to_string(timeouts_.connect.count()) +
+                      " ms");
+    }
+    state = PQconnectPoll(connection_.get());
+    if (state == PGRES_POLLING_FAILED) break;
+  }
+  if (state == PGRES_POLLING_OK && PQsetnonblocking(connection_.get(), 1) == 0) return {};
+  return broken("connect: " + one_line(PQerrorMessage(connection_.get())));
+}
+
+Connection::Wait Connection::wait(short events, Steady::time_point deadline,
+                                  const std::stop_token& stop) const {
+  for (;;) {
+    if (stop.stop_requested()) return Wait::Stopped;
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Steady::now());
+    if (left.count() <= 0) return Wait::TimedOut;
+    pollfd wanted{PQsocket(connection_.get()), events, 0};
+    if (::poll(&wanted, 1, static_cast<int>(std::min(left, kSlice).count())) > 0) {
+      return Wait::Ready;
+    }
+  }
+}
+
+Error Connection::broken(std::string_view why) {
+  given_up_ = true;
+  return {ErrorKind::Unavailable, std::string(why)};
+}
+
+bool Connection::usable() const {
+  return !given_up_ && PQstatus(connection_.get()) == CONNECTION_OK;
+}
+
+Result<Rows> Connection::query(std::string_view sql, const std::vector<std::string>& values,
+                               const std::stop_token& stop) {
+  std::vector<const char*> texts;
+  for (const auto& value : values) texts.push_back(value.c_str());
+  if (PQsendQueryParams(connection_.get(), std::string(sql).c_str(), static_cast<int>(texts.size()),
+                        nullptr, texts.data(), nullptr, nullptr, 0) == 0) {
+    return broken(one_line(PQerrorMessage(connection_.get())));
+  }
+  return collect(stop);
+}
+
+Result<Rows> Connection::collect(const std::stop_token& stop) {
+  const auto deadline = Steady::now() + timeouts_.statement + kSocketGrace;
+  PgResult last;
+  for (;;) {
+    const int unsent = PQflush(connection_.get());
+    if (unsent == 0 && PQisBusy(connection_.get()) == 0) {
+      PgResult next(PQgetResult(connection_.get()));
+      if (!next) break;
+      last = std::move(next);
+      continue;
+    }
+    const auto events = static_cast<short>(unsent == 1 ? POLLIN | POLLOUT : POLLIN);
+    const Wait outcome = wait(events, deadline, stop);
+    if (outcome == Wait::Stopped) {
+      given_up_ = true;
+      return Error{ErrorKind::Cancelled, "cancelled"};
+    }
+    if (outcome == Wait::TimedOut) return broken("no answer in time");
+    if (PQconsumeInput(connection_.get()) == 0) {
+      return broken(one_line(PQerrorMessage(connection_.get())));
+    }
+  }
+  if (!last) return broken("the session ended");
+  const auto status = PQresultStatus(last.get());
+  if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK) return rows_of(last.get());
+  return error_of(last.get());
+}
+
+Result<std::optional<Rows>> Connection::try_query(std::string_view sql,
+                                                  const std::stop_token& stop) {
+  TRY(query("SAVEPOINT attempt", {}, stop));
+  auto rows = query(sql, {}, stop);
+  if (!rows && !usable()) return std::move(rows).error();
+  if (!rows) TRY(query("ROLLBACK TO SAVEPOINT attempt", {}, stop));
+  TRY(query("RELEASE SAVEPOINT attempt", {}, stop));
+  if (!rows) return std::optional<Rows>();
+  return std::optional<Rows>(std::move(rows).value());
+}
+
+}  // namespace stackspec
