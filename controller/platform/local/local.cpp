@@ -71,6 +71,18 @@ HostSeen look_at_host(const std::string& backups_path) {
   return host;
 }
 
+/// A controller killed while it started a process leaves its lock to that process until the exec, a
+/// matter of milliseconds: not to be taken for a second controller.
+Result<FileLock> take_lock(const std::string& path) {
+  Result<FileLock> lock = FileLock::acquire(path);
+  wait_until(seconds(1), {}, [&] {
+    if (lock || lock.error().kind != ErrorKind::Conflict) return true;
+    lock = FileLock::acquire(path);
+    return false;
+  });
+  return lock;
+}
+
 /// One stack with everything that works on its folder.
 struct Site {
   Site(const Host& host, const StackKey& key, const Clock& clock)
@@ -254,7 +266,7 @@ Result<std::unique_ptr<LocalPlatform>> make_local_platform(LocalOptions options,
   TRY(make_folder(host.data_folder, 0711));
   TRY(check_reachable(host.data_folder, host.user));
   TRY(check_reachable(host.release_folder, host.user));
-  FileLock lock = TRY(FileLock::acquire(host.data_folder + "/lock"));
+  FileLock lock = TRY(take_lock(host.data_folder + "/lock"));
   return std::unique_ptr<LocalPlatform>(
       std::make_unique<Local>(std::move(host), std::move(lock), clock));
 }

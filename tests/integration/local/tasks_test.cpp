@@ -55,7 +55,7 @@ TEST(LocalTasks, JudgesByTheExitCode) {
       {"exit 10", Outcome::Failed, 10},
       {"exit 19", Outcome::Failed, 19},
       {"exit 75", Outcome::Interrupted, 75},
-      {"kill -9 $$", Outcome::Interrupted, 137},
+      {"kill -9 $$$$", Outcome::Interrupted, 137},
   };
   int number = 0;
   for (const auto& row : rows) {
