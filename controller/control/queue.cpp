@@ -1,1 +1,89 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "control/queue.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace stackspec {
+
+void Queue::add(StackKey key, SteadyTime due) {
+  const std::lock_guard lock(mutex_);
+  const auto [entry, inserted] = due_.try_emplace(std::move(key), due);
+  if (!inserted) {
+    if (entry->second <= due) return;
+    entry->second = due;
+  }
+  changed_locked();
+}
+
+std::optional<StackKey> Queue::take(std::stop_token stop) {
+  std::unique_lock lock(mutex_);
+  while (!stop.stop_requested()) {
+    if (auto key = take_due_locked(std::chrono::steady_clock::now())) return key;
+    const auto seen = version_;
+    changed_.wait_until(lock, stop, next_due_locked(), [&] { return version_ != seen; });
+  }
+  return std::nullopt;
+}
+
+std::optional<StackKey> Queue::take_due(SteadyTime now) {
+  const std::lock_guard lock(mutex_);
+  return take_due_locked(now);
+}
+
+void Queue::done(const StackKey& key) {
+  const std::lock_guard lock(mutex_);
+  running_.erase(key);
+  // Only then can somebody have been waiting for it.
+  if (due_.contains(key)) changed_locked();
+}
+
+void Queue::forget(const StackKey& key) {
+  const std::lock_guard lock(mutex_);
+  due_.erase(key);
+}
+
+QueueNumbers Queue::numbers(SteadyTime now) const {
+  const std::lock_guard lock(mutex_);
+  QueueNumbers numbers;
+  for (const auto& [key, due] : due_) {
+    ++(due <= now ? numbers.due : numbers.later);
+    numbers.oldest_due = std::max<std::chrono::nanoseconds>(numbers.oldest_due, now - due);
+  }
+  numbers.running = running_.size();
+  for (const auto& [key, since] : running_) {
+    numbers.longest_running =
+        std::max<std::chrono::nanoseconds>(numbers.longest_running, now - since);
+    numbers.unfinished += now - since;
+  }
+  return numbers;
+}
+
+void Queue::changed_locked() {
+  ++version_;
+  changed_.notify_all();
+}
+
+std::optional<StackKey> Queue::take_due_locked(SteadyTime now) {
+  auto first = due_.end();
+  for (auto entry = due_.begin(); entry != due_.end(); ++entry) {
+    if (entry->second > now || running_.contains(entry->first)) continue;
+    if (first == due_.end() || entry->second < first->second) first = entry;
+  }
+  if (first == due_.end()) return std::nullopt;
+  StackKey key = first->first;
+  due_.erase(first);
+  running_.emplace(key, now);
+  return key;
+}
+
+SteadyTime Queue::next_due_locked() const {
+  // With no key due: an hour, rather than SteadyTime::max(), which overflows in wait_until.
+  auto next = std::chrono::steady_clock::now() + std::chrono::hours(1);
+  for (const auto& [key, due] : due_) {
+    if (!running_.contains(key)) next = std::min(next, due);
+  }
+  return next;
+}
+
+}  // namespace stackspec

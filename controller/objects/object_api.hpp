@@ -28,13 +28,14 @@ struct Object {
   ObjectKey key;
   std::string uid;                    ///< Given by create().
   std::int64_t resource_version = 0;  ///< One counter for all kinds; grows with every write.
-  std::int64_t generation = 0;        ///< Grows when `content` changes, not with status or metadata.
-  std::string creation_timestamp;     ///< RFC 3339
-  std::string deletion_timestamp;     ///< Empty unless being deleted.
+  std::int64_t generation = 0;     ///< Grows when `content` changes, not with status or metadata.
+  std::string creation_timestamp;  ///< RFC 3339
+  std::string deletion_timestamp;  ///< Empty unless being deleted.
   std::vector<std::string> finalizers;
   std::map<std::string, std::string> labels;
   std::map<std::string, std::string> annotations;
-  nlohmann::json content = nlohmann::json::object();  ///< All but apiVersion, kind, metadata, status.
+  nlohmann::json content =
+      nlohmann::json::object();  ///< All but apiVersion, kind, metadata, status.
   nlohmann::json status = nlohmann::json::object();
 };
 
@@ -66,8 +67,9 @@ class ObjectApi {
   virtual Result<Object> create(const Object& object) = 0;
 
   /// Replaces content, labels, annotations and finalizers; status is kept as stored. Generation
-  /// grows only if content changed; nothing is written when nothing changed. An object being deleted goes
-  /// when its last finalizer goes. Errors: NotFound, Conflict (resource_version is not the stored).
+  /// grows only if content changed; nothing is written when nothing changed. An object being
+  /// deleted goes when its last finalizer goes. Errors: NotFound, Conflict (resource_version is not
+  /// the stored).
   virtual Result<Object> update(const Object& object) = 0;
 
   /// Replaces status alone. Errors as update().

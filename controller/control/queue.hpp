@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <stop_token>
+
+#include "api/stack.hpp"
+#include "base/clock.hpp"
+
+namespace stackspec {
+
+/// How far the workers are behind: what the metrics show.
+struct QueueNumbers {
+  std::size_t due = 0;                          ///< Due and waiting for a worker.
+  std::size_t later = 0;                        ///< Asked for at a later time.
+  std::size_t running = 0;                      ///< Being worked on.
+  std::chrono::nanoseconds oldest_due{0};       ///< How long the longest has been waiting.
+  std::chrono::nanoseconds longest_running{0};  ///< A stuck worker shows here.
+  std::chrono::nanoseconds unfinished{0};       ///< Sum over all that is being worked on.
+};
+
+/// The stacks that want attention, each at most once, and when.
+///
+/// A stack that is being worked on is never handed out again until done(); adding it meanwhile
+/// keeps the request for later. Of several requests for one stack the earliest time wins, and of
+/// several stacks the one that was due first. All members may be called from any thread.
+class Queue {
+ public:
+  void add(StackKey key, SteadyTime due);
+
+  /// Waits for a stack that is due and not being worked on. Empty once `stop` is requested.
+  std::optional<StackKey> take(std::stop_token stop);
+
+  /// As take(), without waiting and at a time of the caller's choosing: for tests and for take().
+  std::optional<StackKey> take_due(SteadyTime now);
+
+  /// The worker has finished with `key`.
+  void done(const StackKey& key);
+
+  /// The stack is gone: nothing that was asked for it stands any longer.
+  void forget(const StackKey& key);
+
+  QueueNumbers numbers(SteadyTime now) const;
+
+ private:
+  std::optional<StackKey> take_due_locked(SteadyTime now);
+  SteadyTime next_due_locked() const;
+  void changed_locked();
+
+  mutable std::mutex mutex_;
+  std::condition_variable_any changed_;
+  std::map<StackKey, SteadyTime> due_;      // guarded by mutex_
+  std::map<StackKey, SteadyTime> running_;  // guarded by mutex_; since when
+  std::uint64_t version_ = 0;               // guarded by mutex_; counts the changes of both
+};
+
+}  // namespace stackspec
