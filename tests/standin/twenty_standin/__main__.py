@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Entry of the stand-in: `server`, `worker`, `has-schema`, `setup-db`, `migrate` or `command …`."""
+"""Entry of the stand-in: `server`, `worker`, `has-schema`, `setup-db`, `migrate`, `seed` or `command …`."""
 import sys
 
 import release
 
-ROLES = ("server", "worker", "command", "setup-db", "migrate", "has-schema")
+ROLES = ("server", "worker", "command", "setup-db", "migrate", "has-schema", "seed")
 
 
 def main(arguments):

@@ -29,7 +29,20 @@ def run(this, arguments):
     if role == "setup-db":
         database.setup(connection)
         return 0
+    if role == "seed":
+        return _seed(this, connection, *rest)
     return _migrate(this, connection, rest)
+
+
+def _seed(this, connection, workspaces, companies="0"):
+    for number in range(1, int(workspaces) + 1):
+        workspace = database.create_workspace(connection, this.code, f"Seed {number}",
+                                              f"seed{number}@example.com", this.app_version)
+        database.execute(connection, f"INSERT INTO {database.quoted(database.schema_of(workspace))}"
+                         ".\"company\" (\"name\") SELECT 'Company ' || n "
+                         "FROM generate_series(1, %s) n", (int(companies),))
+        plain(workspace)
+    return 0
 
 
 def require_valid_version(this):
@@ -71,8 +84,11 @@ def _upgrade(this, options):
     import upgrade_versioned
     try:
         return upgrade_versioned.run(connection, this, dry_run)
-    except psycopg2.errors.UndefinedTable as failure:
-        error("UpgradeCommand", str(failure.diag.message_primary))
+    except psycopg2.DatabaseError as failure:
+        if connection.closed:
+            raise
+        error("UpgradeCommand", f"QueryFailedError: {failure.diag.message_primary}")
+        error("UpgradeCommand", "undefined")
         info("UpgradeCommand", "Command completed!")
         return 0
 

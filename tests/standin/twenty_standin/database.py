@@ -110,10 +110,6 @@ def has_schema(connection):
                                    "WHERE schema_name = 'core'"))
 
 
-def has_relation(connection, name):
-    return select(connection, "SELECT to_regclass(%s) IS NOT NULL", (name,))[0][0]
-
-
 def has_column(connection, schema, table, column):
     return bool(select(connection, "SELECT FROM information_schema.columns WHERE table_schema = %s "
                        "AND table_name = %s AND column_name = %s", (schema, table, column)))
@@ -146,14 +142,11 @@ def run_command(connection, workspace, schema, statements):
     with connection.cursor() as cursor:
         cursor.execute("BEGIN")
         try:
-            for sql in statements:
-                if isinstance(sql, tuple):
-                    _rename(connection, cursor, schema, *sql[1:])
-                else:
-                    cursor.execute(sql.replace("{s}", quoted(schema)), {"workspace": workspace})
+            _run_statements(connection, cursor, workspace, schema, statements)
             cursor.execute("COMMIT")
         except BaseException:
-            cursor.execute("ROLLBACK")
+            if not connection.closed:
+                cursor.execute("ROLLBACK")
             raise
 
 
@@ -218,11 +211,27 @@ def _fill(connection, cursor, minor, workspace, schema, version):
                        '"deletedAt" timestamptz)')
         _describe(cursor, minor, workspace, schema, table)
     for _, statements in release.workspace_history(minor):
-        for sql in statements if isinstance(statements, list) else []:
-            if isinstance(sql, tuple):
-                _rename(connection, cursor, schema, *sql[1:])
-            else:
-                cursor.execute(sql.replace("{s}", quoted(schema)), {"workspace": workspace})
+        _run_statements(connection, cursor, workspace, schema, statements)
+    if minor >= (1, 21):
+        _add_cursor(connection, cursor, minor, workspace, schema, version)
+
+
+def _add_cursor(connection, cursor, minor, workspace, schema, version):
+    steps = [s for s in release.sequence(minor) if s.kind == "workspace"]
+    for step in steps:
+        _run_statements(connection, cursor, workspace, schema, step.statements)
+    if minor > (1, 21):  # 1.21 had no rows for workspaces yet.
+        cursor.execute('INSERT INTO core."upgradeMigration" ("name", "status", "executedByVersion", '
+                       '"isInitial", "workspaceId") VALUES (%s, \'completed\', %s, true, %s)',
+                       (steps[-1].name, version, workspace))
+
+
+def _run_statements(connection, cursor, workspace, schema, statements):
+    for sql in statements if isinstance(statements, list) else []:
+        if isinstance(sql, tuple):
+            _rename(connection, cursor, schema, *sql[1:])
+        else:
+            cursor.execute(sql.replace("{s}", quoted(schema)), {"workspace": workspace})
 
 
 def _describe(cursor, minor, workspace, schema, table):

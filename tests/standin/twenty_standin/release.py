@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is particular to each release: order, core migrations, workspace commands, queries."""
+import collections
 import json
 import os
 import re
@@ -120,6 +121,13 @@ _QUERIES = {
 # Read by 2.x up to and including 2.19; the 2.20 step drops the column.
 _FORGOTTEN = {'SELECT "id", "logo" FROM "core"."workspace" LIMIT 1': (2, 20)}
 
+# From 1.21: versions whose sequence has nothing, nothing for the instance, or real statements.
+_WITHOUT_COMMANDS = {(2, 0), (2, 10)}
+_WORKSPACE_ONLY = {(2, 21)}
+_INSTANCE = {(1, 23): ['ALTER TABLE "core"."workspace" DROP COLUMN IF EXISTS "version"'],
+             (2, 20): ['ALTER TABLE "core"."workspace" DROP COLUMN IF EXISTS "logo"']}
+_SEQUENCE = {(2, 21): ['ALTER TABLE {s}."person" ADD COLUMN IF NOT EXISTS "galleryImages" jsonb']}
+
 
 def text(minor):
     return f"{minor[0]}.{minor[1]}.0"
@@ -158,6 +166,27 @@ def workspace_history(minor):
 def login_queries(minor):
     return [q for step in ORDER[:ORDER.index(minor) + 1] for q in _QUERIES.get(step, [])
             if q not in _FORGOTTEN or minor < _FORGOTTEN[q]]
+
+
+Step = collections.namedtuple("Step", "minor kind name statements")
+
+
+def sequence(minor):
+    """The steps an image of 1.21 or later has, in order; versions without commands have none."""
+    found = []
+    for step in [m for m in ORDER if (1, 21) <= m <= minor and m not in _WITHOUT_COMMANDS]:
+        statements = _INSTANCE.get(step, [])
+        if step not in _WORKSPACE_ONLY:
+            found.append(_step(step, "instance", "AdjustTablesFastInstanceCommand", statements, 1))
+        if step == (2, 20):
+            found.append(_step(step, "instance", "BackfillGallerySlowInstanceCommand", [], 2))
+        found.append(_step(step, "workspace", "BackfillRecordsCommand", _SEQUENCE.get(step, []), 3))
+    return found
+
+
+def _step(minor, kind, name, statements, number):
+    timestamp = 1_775_129_420_309 + ORDER.index(minor) * 86_400_000 + number
+    return Step(minor, kind, f"{text(minor)}_{name}_{timestamp}", statements)
 
 
 def _migration(index, name, statements, tolerated):

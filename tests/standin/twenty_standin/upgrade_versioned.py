@@ -105,7 +105,7 @@ def _one_workspace(connection, this, workspace, target, number, dry_run):
     commands = release.workspace_commands(target)
     for index, (name, statements) in enumerate(commands):
         faults.at(this.faults, "workspace")
-        if index + 1 == len(commands) and faults.fails_workspace(this.faults, number):
+        if index == min(1, len(commands) - 1) and faults.fails_workspace(this.faults, number):
             raise RuntimeError(this.faults.get("message", _FAILURE))
         info(name, f"{'[DRY RUN] Would run' if dry_run else 'Running'} {name} for workspace {workspace}")
         if dry_run:
