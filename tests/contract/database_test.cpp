@@ -1,0 +1,439 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "database/database.hpp"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <algorithm>
+#include <thread>
+
+#include "contract/raw_peer.hpp"
+#include "integration/postgres_fixture.hpp"
+
+namespace stackspec {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::Listener;
+using testing::Socket;
+using Steady = std::chrono::steady_clock;
+
+PostgresFixture& postgres() {
+  static PostgresFixture instance;
+  return instance;
+}
+
+class DatabaseReadings : public ::testing::Test {
+ protected:
+  DatabaseReadings() {
+    static int count = 0;
+    name_ = "readings_" + std::to_string(++count);
+    postgres().create_database(name_);
+  }
+
+  DatabaseTarget target() const {
+    return {postgres().host(),         postgres().port(), "twenty", postgres().password(), name_,
+            "stackspec/crm/controller"};
+  }
+  void sql(const std::string& statements) { postgres().sql(name_, statements); }
+  DatabaseSeen read(const std::vector<Sentinel>& sentinels = {}) {
+    auto seen = database_->read(target(), sentinels, {});
+    EXPECT_TRUE(seen) << seen.error().message;
+    EXPECT_EQ(seen->error, "");
+    return std::move(seen).value();
+  }
+
+  std::string name_;
+  std::unique_ptr<Database> database_ = make_database();
+};
+
+constexpr const char* kAda = "11111111-1111-4111-8111-111111111111";
+constexpr const char* kBob = "22222222-2222-4222-8222-222222222222";
+
+// The record as releases of Twenty leave it; only the columns that somebody reads.
+constexpr const char* kWorkspaceModel = R"(
+  CREATE SCHEMA core;
+  CREATE TYPE core.workspace_activation AS ENUM
+    ('ONGOING_CREATION', 'PENDING_CREATION', 'ACTIVE', 'INACTIVE', 'SUSPENDED');
+  CREATE TABLE core.workspace (id uuid PRIMARY KEY, "displayName" varchar,
+    "deletedAt" timestamptz, "createdAt" timestamptz NOT NULL DEFAULT now(),
+    "activationStatus" core.workspace_activation NOT NULL DEFAULT 'ACTIVE', version varchar);
+  CREATE TABLE core._typeorm_migrations (id serial, "timestamp" bigint, name varchar);
+  CREATE TABLE core."dataSource" (id uuid DEFAULT gen_random_uuid(), schema varchar,
+    "workspaceId" uuid);
+  CREATE TABLE core."featureFlag" (id uuid DEFAULT gen_random_uuid(), key text,
+    "workspaceId" uuid, value boolean, "createdAt" timestamptz DEFAULT now(),
+    "updatedAt" timestamptz DEFAULT now());)";
+
+constexpr const char* kCursorModel = R"(
+  CREATE SCHEMA core;
+  CREATE TABLE core.workspace (id uuid PRIMARY KEY, "displayName" varchar,
+    "deletedAt" timestamptz, "createdAt" timestamptz NOT NULL DEFAULT now(),
+    "activationStatus" text NOT NULL DEFAULT 'ACTIVE', "databaseSchema" varchar);
+  CREATE TABLE core._typeorm_migrations (id serial, "timestamp" bigint, name varchar);
+  CREATE TABLE core."featureFlag" (id uuid DEFAULT gen_random_uuid(), key text,
+    "workspaceId" uuid, value boolean);
+  CREATE TABLE core."upgradeMigration" (id uuid DEFAULT gen_random_uuid(), name varchar,
+    status varchar, attempt int DEFAULT 1, "executedByVersion" varchar, "errorMessage" text,
+    "isInitial" boolean DEFAULT false, "workspaceId" uuid,
+    "createdAt" timestamptz DEFAULT clock_timestamp());)";
+
+std::string migrations(int count) {
+  return "INSERT INTO core._typeorm_migrations (\"timestamp\", name) SELECT 1700000000000 + i, "
+         "'Migration' || i FROM generate_series(1, " +
+         std::to_string(count) + ") i;";
+}
+
+TEST_F(DatabaseReadings, TellsAboutTheServer) {
+  sql("CREATE EXTENSION citext; CREATE SCHEMA stackspec_old_1a2b_core");
+  const auto seen = read();
+  EXPECT_TRUE(seen.reachable);
+  EXPECT_GE(seen.server_major, 13);
+  EXPECT_EQ(seen.server_version.find(std::to_string(seen.server_major)), 0U);
+  EXPECT_GT(seen.size_bytes, 1'000'000);
+  EXPECT_NE(seen.lsn.find('/'), std::string::npos);
+  EXPECT_TRUE(seen.old_schemas);
+  EXPECT_EQ(seen.extensions, (std::vector<std::string>{"citext", "plpgsql"}));
+  EXPECT_NE(
+      std::find(seen.available_extensions.begin(), seen.available_extensions.end(), "uuid-ossp"),
+      seen.available_extensions.end());
+}
+
+TEST_F(DatabaseReadings, ReadsTheIdentityWhereItMay) {
+  const std::string identity =
+      postgres().sql("postgres", "SELECT system_identifier FROM pg_control_system()", "postgres");
+  postgres().sql(name_, "REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC, twenty",
+                 "postgres");
+  EXPECT_EQ(read().system_identifier, "");
+  postgres().sql(name_, "GRANT EXECUTE ON FUNCTION pg_control_system() TO twenty", "postgres");
+  EXPECT_EQ(read().system_identifier, identity.substr(0, identity.find('\n')));
+}
+
+TEST_F(DatabaseReadings, NeverTakesASchemaForAnInstalledTwenty) {
+  EXPECT_EQ(read().ledger.model, LedgerModel::None);
+  EXPECT_FALSE(read().old_schemas);
+  sql("CREATE SCHEMA core");
+  EXPECT_EQ(read().ledger.model, LedgerModel::None);
+  sql("CREATE TABLE core._typeorm_migrations (id int, \"timestamp\" bigint, name varchar)");
+  const auto seen = read();
+  EXPECT_TRUE(seen.reachable);
+  EXPECT_EQ(seen.ledger.model, LedgerModel::None);
+  EXPECT_NE(seen.ledger.cursor_key, "");
+}
+
+TEST_F(DatabaseReadings, ReadsTheWorkspaceModel) {
+  sql(kWorkspaceModel);
+  sql(migrations(77));
+  sql(std::string("INSERT INTO core.workspace (id, \"createdAt\", version) VALUES ('") + kAda +
+      "', '2026-01-01', '1.15.4'), ('" + kBob +
+      "', '2026-01-02', NULL);"
+      "INSERT INTO core.\"dataSource\" (schema, \"workspaceId\") VALUES ('workspace_ada', '" +
+      kAda +
+      "');"
+      "INSERT INTO core.\"featureFlag\" (key, \"workspaceId\", value) VALUES "
+      "('IS_AI_ENABLED', '" +
+      kAda + "', true), ('IS_OTHER', '" + kAda + "', false)");
+  const Ledger ledger = read().ledger;
+  EXPECT_EQ(ledger.model, LedgerModel::Workspace);
+  EXPECT_EQ(ledger.migrations, 77);
+  EXPECT_EQ(ledger.newest, (std::vector<std::string>{"Migration77", "Migration76", "Migration75",
+                                                     "Migration74", "Migration73"}));
+  ASSERT_EQ(ledger.workspaces.size(), 2U);
+  EXPECT_EQ(ledger.workspaces[0],
+            (Workspace{kAda, "ACTIVE", "1.15.4", "workspace_ada", false, true}));
+  EXPECT_EQ(ledger.workspaces[1], (Workspace{kBob, "ACTIVE", std::nullopt, "", false, true}));
+  const std::map<std::string, std::map<std::string, bool>> flags = {
+      {kAda, {{"IS_AI_ENABLED", true}, {"IS_OTHER", false}}}};
+  EXPECT_EQ(ledger.flags, flags);
+  EXPECT_TRUE(ledger.failed.empty());
+  EXPECT_EQ(ledger.instance_cursor, "");
+}
+
+TEST_F(DatabaseReadings, KnowsAWorkspaceBeingCreatedAndLeavesADeletedOneOut) {
+  sql(kWorkspaceModel);
+  const struct {
+    const char* activation;
+    const char* created;
+    bool old_creation;
+  } rows[] = {
+      {"ONGOING_CREATION", "now() - interval '5 minutes'", false},
+      {"ONGOING_CREATION", "now() - interval '2 hours'", true},
+      {"PENDING_CREATION", "now()", true},
+      {"ACTIVE", "now()", true},
+  };
+  for (const auto& row : rows) {
+    SCOPED_TRACE(row.created);
+    sql(std::string("DELETE FROM core.workspace; INSERT INTO core.workspace (id, "
+                    "\"activationStatus\", \"createdAt\") VALUES ('") +
+        kAda + "', '" + row.activation + "', " + row.created + ")");
+    const auto workspaces = read().ledger.workspaces;
+    ASSERT_EQ(workspaces.size(), 1U);
+    EXPECT_EQ(workspaces[0].activation, row.activation);
+    EXPECT_EQ(workspaces[0].old_creation, row.old_creation);
+  }
+  sql("UPDATE core.workspace SET \"deletedAt\" = now()");
+  EXPECT_TRUE(read().ledger.workspaces.empty());
+}
+
+TEST_F(DatabaseReadings, ReadsTheCursorModel) {
+  sql(kCursorModel);
+  sql(migrations(182));
+  sql(std::string("INSERT INTO core.workspace (id, \"createdAt\", \"databaseSchema\") VALUES ('") +
+      kAda + "', '2026-01-01', 'workspace_ada'), ('" + kBob +
+      "', '2026-01-02', '');"
+      "INSERT INTO core.\"upgradeMigration\" (name, status, attempt, \"executedByVersion\", "
+      "\"errorMessage\", \"workspaceId\") VALUES "
+      "('2.19.0_A_1', 'completed', 1, '2.19.0', NULL, NULL),"
+      "('2.19.0_B_2', 'completed', 1, '2.19.0', NULL, '" +
+      kAda +
+      "'),"
+      "('2.20.0_C_3', 'failed', 1, '2.20.0', 'first try', NULL),"
+      "('2.20.0_C_3', 'completed', 2, '2.20.0', NULL, NULL),"
+      "('2.20.0_D_4', 'failed', 1, '2.20.0', 'boom', '" +
+      kAda +
+      "'),"
+      "('2.20.0_D_4', 'failed', 2, '2.20.1', 'boom again', '" +
+      kAda + "')");
+  const Ledger ledger = read().ledger;
+  EXPECT_EQ(ledger.model, LedgerModel::Cursor);
+  EXPECT_EQ(ledger.migrations, 182);
+  EXPECT_EQ(ledger.newest,
+            (std::vector<std::string>{"2.20.0_D_4", "2.20.0_C_3", "2.19.0_B_2", "2.19.0_A_1"}));
+  EXPECT_EQ(ledger.instance_cursor, "2.20.0_C_3");
+  EXPECT_EQ(ledger.failed, (std::vector<FailedStep>{{"2.20.0_D_4", kAda, "2.20.1", "boom again"}}));
+  ASSERT_EQ(ledger.workspaces.size(), 2U);
+  EXPECT_EQ(ledger.workspaces[0],
+            (Workspace{kAda, "ACTIVE", std::nullopt, "workspace_ada", true, true}));
+  EXPECT_EQ(ledger.workspaces[1], (Workspace{kBob, "ACTIVE", std::nullopt, "", false, true}));
+}
+
+TEST_F(DatabaseReadings, ReadsAReleaseBetweenTheModelsWithItsVersionColumn) {
+  sql(kCursorModel);
+  sql(std::string("ALTER TABLE core.workspace ADD version varchar; INSERT INTO core.workspace (id, "
+                  "version) VALUES ('") +
+      kAda + "', '1.21.0')");
+  const Ledger ledger = read().ledger;
+  EXPECT_EQ(ledger.model, LedgerModel::Cursor);
+  ASSERT_EQ(ledger.workspaces.size(), 1U);
+  EXPECT_EQ(ledger.workspaces[0].version, "1.21.0");
+}
+
+TEST_F(DatabaseReadings, AsksTheSentinelsAndLeavesOutWhatHasNoAnswer) {
+  sql(kWorkspaceModel);
+  const auto seen = read({{"yes", "SELECT true"},
+                          {"broken", "SELECT nothing FROM nowhere"},
+                          {"no", "SELECT to_regclass('core.nothing') IS NOT NULL"},
+                          {"null", "SELECT NULL::boolean"},
+                          {"writes", "DELETE FROM core.workspace RETURNING true"},
+                          {"two statements", "COMMIT; DROP TABLE core.workspace"},
+                          {"two rows", "SELECT true UNION ALL SELECT false"},
+                          {"last", "SELECT true"}});
+  const std::map<std::string, bool> wanted = {{"last", true}, {"no", false}, {"yes", true}};
+  EXPECT_EQ(seen.ledger.sentinels, wanted);
+  EXPECT_EQ(read().ledger.model, LedgerModel::Workspace);
+}
+
+TEST_F(DatabaseReadings, TellsForeignSessionsFromOurs) {
+  const auto other = make_database();
+  auto person = target();
+  person.application_name = "psql";
+  auto worker = target();
+  worker.application_name = "stackspec/crm/worker";
+  ASSERT_TRUE(other->read(person, {}, {})->reachable);
+  ASSERT_TRUE(other->read(worker, {}, {})->reachable);
+  auto sessions = read().sessions;
+  std::sort(sessions.begin(), sessions.end(),
+            [](const auto& a, const auto& b) { return a.application < b.application; });
+  ASSERT_EQ(sessions.size(), 2U);
+  EXPECT_EQ(sessions[0].application, "psql");
+  EXPECT_FALSE(sessions[0].ours);
+  EXPECT_EQ(sessions[0].user, "twenty");
+  EXPECT_EQ(sessions[0].address, "127.0.0.1");
+  EXPECT_GT(sessions[0].pid, 0);
+  EXPECT_EQ(sessions[0].query_start.size(), std::string("2026-11-21T09:00:00Z").size());
+  EXPECT_TRUE(sessions[1].ours);
+}
+
+TEST_F(DatabaseReadings, KeepsItsConnectionAndReplacesABrokenOne) {
+  const auto mine = [this] {
+    return postgres().sql("postgres",
+                          "SELECT pid FROM pg_stat_activity WHERE application_name = "
+                          "'stackspec/crm/controller' AND datname = '" +
+                              name_ + "'",
+                          "postgres");
+  };
+  read();
+  const auto first = mine();
+  EXPECT_NE(first, "");
+  read();
+  EXPECT_EQ(mine(), first);
+  postgres().sql("postgres",
+                 "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE "
+                 "application_name = 'stackspec/crm/controller' AND datname = '" +
+                     name_ + "'",
+                 "postgres");
+  EXPECT_TRUE(read().reachable);
+  EXPECT_NE(mine(), first);
+}
+
+TEST_F(DatabaseReadings, IsUsableAgainAfterALockMadeItGiveUp) {
+  sql(kWorkspaceModel);
+  const auto impatient = make_database({5000ms, 300ms});
+  ASSERT_TRUE(impatient->read(target(), {}, {})->reachable);
+  std::jthread migrating(
+      [this] { sql("BEGIN; LOCK TABLE core.workspace; SELECT pg_sleep(2); COMMIT"); });
+  const auto deadline = Steady::now() + 10s;
+  DatabaseSeen seen;
+  do {
+    seen = *impatient->read(target(), {}, {});
+  } while (seen.reachable && Steady::now() < deadline);
+  EXPECT_FALSE(seen.reachable);
+  EXPECT_NE(seen.error.find("statement timeout"), std::string::npos) << seen.error;
+  EXPECT_EQ(seen.ledger.model, LedgerModel::None);
+  migrating.join();
+  EXPECT_TRUE(impatient->read(target(), {}, {})->reachable);
+}
+
+TEST_F(DatabaseReadings, NeverTellsThePassword) {
+  auto wrong = target();
+  wrong.password = "hunter2hunter2";
+  const auto seen = database_->read(wrong, {}, {});
+  ASSERT_TRUE(seen);
+  EXPECT_FALSE(seen->reachable);
+  EXPECT_NE(seen->error.find("password authentication failed"), std::string::npos) << seen->error;
+  EXPECT_EQ(seen->error.find("hunter2"), std::string::npos);
+  EXPECT_EQ(seen->error.find('\n'), std::string::npos);
+}
+
+TEST_F(DatabaseReadings, SaysWhichDatabaseIsMissing) {
+  auto wrong = target();
+  wrong.dbname = "not_there";
+  const auto seen = database_->read(wrong, {}, {});
+  ASSERT_TRUE(seen);
+  EXPECT_FALSE(seen->reachable);
+  EXPECT_NE(seen->error.find("not_there"), std::string::npos) << seen->error;
+}
+
+TEST(DatabaseWithoutServer, IsAValueWhenNobodyListens) {
+  Listener gone;
+  const int port = gone.port();
+  gone.close();
+  const auto seen = make_database()->read({"127.0.0.1", port, "u", "p", "d", "a"}, {}, {});
+  ASSERT_TRUE(seen);
+  EXPECT_FALSE(seen->reachable);
+  EXPECT_NE(seen->error.find("refused"), std::string::npos) << seen->error;
+}
+
+TEST(DatabaseWithoutServer, CutsAMutePeerAtTheDeadline) {
+  const Listener mute;
+  const auto started = Steady::now();
+  const auto database = make_database({300ms, 300ms});
+  const auto seen = database->read({"127.0.0.1", mute.port(), "u", "p", "d", "a"}, {}, {});
+  const auto took = Steady::now() - started;
+  ASSERT_TRUE(seen);
+  EXPECT_FALSE(seen->reachable);
+  EXPECT_NE(seen->error.find("no answer within 300 ms"), std::string::npos) << seen->error;
+  EXPECT_GE(took, 290ms);
+  EXPECT_LT(took, 3s);
+}
+
+TEST(DatabaseWithoutServer, SurvivesAPeerThatIsNoPostgres) {
+  Listener other;
+  std::jthread web([&other] {
+    const Socket peer = other.accept();
+    peer.send("HTTP/1.1 400 Bad Request\r\n\r\n");
+  });
+  const auto seen =
+      make_database({2s, 2s})->read({"127.0.0.1", other.port(), "u", "p", "d", "a"}, {}, {});
+  ASSERT_TRUE(seen);
+  EXPECT_FALSE(seen->reachable);
+  EXPECT_NE(seen->error, "");
+}
+
+TEST(DatabaseWithoutServer, StopsWhenAsked) {
+  const Listener mute;
+  std::stop_source stop;
+  std::jthread asking([&] {
+    const Socket peer = mute.accept();
+    stop.request_stop();
+    peer.receive_all(5s);
+  });
+  const auto started = Steady::now();
+  const auto seen =
+      make_database({20s, 20s})
+          ->read({"127.0.0.1", mute.port(), "u", "p", "d", "a"}, {}, stop.get_token());
+  ASSERT_FALSE(seen);
+  EXPECT_EQ(seen.error().kind, ErrorKind::Cancelled);
+  EXPECT_LT(Steady::now() - started, 5s);
+}
+
+TEST_F(DatabaseReadings, ReadsFromManyThreads) {
+  sql(kWorkspaceModel);
+  std::vector<std::jthread> threads;
+  std::atomic<int> good = 0;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&] {
+      for (int n = 0; n < 10; ++n) good += database_->read(target(), {}, {})->reachable ? 1 : 0;
+    });
+  }
+  threads.clear();
+  EXPECT_EQ(good, 40);
+}
+
+TEST_F(DatabaseReadings, CountsWhatWouldBeLost) {
+  sql(kWorkspaceModel);
+  sql(R"(CREATE SCHEMA "workspace_3ab"; CREATE SCHEMA other;
+         CREATE TABLE "workspace_3ab"."person" (id int, "createdAt" timestamptz,
+           "updatedAt" timestamptz);
+         CREATE TABLE "workspace_3ab"."odd name" (id int, "updatedAt" timestamp);
+         CREATE TABLE "workspace_3ab"."timeless" (id int);
+         CREATE TABLE other.person (id int, "createdAt" timestamptz);
+         INSERT INTO "workspace_3ab"."person" VALUES
+           (1, '2026-11-01T10:00:00Z', '2026-11-01T10:00:00Z'),
+           (2, '2026-11-01T10:00:00Z', '2026-11-01T12:00:01Z'),
+           (3, '2026-11-01T12:30:00Z', NULL);
+         INSERT INTO "workspace_3ab"."odd name" VALUES (1, '2026-11-01T13:00:00');
+         INSERT INTO "workspace_3ab"."timeless" VALUES (1);
+         INSERT INTO other.person VALUES (1, '2026-11-02T13:00:00Z'))");
+  const struct {
+    const char* cutoff;
+    Loss loss;
+  } rows[] = {
+      {"2026-11-01T12:00:00Z", {3, "2026-11-01T13:00:00Z"}},
+      {"2026-11-01T12:30:00Z", {1, "2026-11-01T13:00:00Z"}},
+      {"2026-11-01T09:00:00Z", {4, "2026-11-01T13:00:00Z"}},
+      {"2026-11-01T13:00:00Z", {0, ""}},
+  };
+  for (const auto& row : rows) {
+    SCOPED_TRACE(row.cutoff);
+    const auto loss = database_->loss_since(target(), row.cutoff, {});
+    ASSERT_TRUE(loss) << loss.error().message;
+    EXPECT_EQ(*loss, row.loss);
+  }
+}
+
+TEST_F(DatabaseReadings, CountsTheLossOfManyWorkspaces) {
+  std::string all;
+  for (int i = 0; i < 120; ++i) {
+    const std::string schema = "workspace_" + std::to_string(i);
+    all += "CREATE SCHEMA " + schema + "; CREATE TABLE " + schema +
+           ".note (\"createdAt\" timestamptz); INSERT INTO " + schema +
+           ".note VALUES ('2026-11-01T12:00:01Z');";
+  }
+  sql(all);
+  const auto loss = database_->loss_since(target(), "2026-11-01T12:00:00Z", {});
+  ASSERT_TRUE(loss) << loss.error().message;
+  EXPECT_EQ(*loss, (Loss{120, "2026-11-01T12:00:01Z"}));
+}
+
+TEST_F(DatabaseReadings, RefusesACutoffThatIsNoTimeAndHasNoLossInAnEmptyDatabase) {
+  const auto odd = database_->loss_since(target(), "yesterday'; DROP TABLE x", {});
+  ASSERT_FALSE(odd);
+  EXPECT_EQ(odd.error().kind, ErrorKind::Invalid);
+  const auto none = database_->loss_since(target(), "2026-11-01T12:00:00Z", {});
+  ASSERT_TRUE(none) << none.error().message;
+  EXPECT_EQ(*none, Loss());
+}
+
+}  // namespace
+}  // namespace stackspec
