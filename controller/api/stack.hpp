@@ -203,15 +203,22 @@ struct StackSpec {
 // ---- status: written only by the controller, in one place (control/reconciler) ----
 
 enum class Phase {
-  Pending, Installing, Ready, Upgrading, AwaitingApproval, RollingBack, Degraded, Suspended,
+  Pending,
+  Installing,
+  Ready,
+  Upgrading,
+  AwaitingApproval,
+  RollingBack,
+  Degraded,
+  Suspended,
 };
 
 /// A named wait: the one word that status, events, metrics, CLI and page use for it.
 struct Blocked {
-  std::string gate;    ///< PascalCase: `ForeignSessions`.
-  std::string seen;    ///< Quantised, so that a growing number is not a change.
+  std::string gate;  ///< PascalCase: `ForeignSessions`.
+  std::string seen;  ///< Quantised, so that a growing number is not a change.
   std::string wanted;
-  std::string next;    ///< What a person can do; empty when only time helps.
+  std::string next;  ///< What a person can do; empty when only time helps.
   friend bool operator==(const Blocked&, const Blocked&) = default;
 };
 
@@ -250,17 +257,18 @@ struct UpgradeStatus {
   int step_index = 0;
   int step_total = 0;
   std::vector<StepRecord> steps;
-  std::string plan_hash;  ///< `sha256:…` over from, path and the inputs; stable while hops complete.
-  std::string backup;     ///< Id of the proven backup of the current hop's start.
-  int attempt = 1;        ///< Of the current step's task.
+  std::string
+      plan_hash;       ///< `sha256:…` over from, path and the inputs; stable while hops complete.
+  std::string backup;  ///< Id of the proven backup of the current hop's start.
+  int attempt = 1;     ///< Of the current step's task.
   std::string started_at;
   std::string step_started_at;
   std::string fenced_at;  ///< Empty while users are served.
   std::string opened_at;
   int server_replicas = 1;  ///< Recorded before the fence.
   int worker_replicas = 1;
-  std::string reason;      ///< Why Unfence or RollBack was entered; a short PascalCase word.
-  std::string message;     ///< The same for people.
+  std::string reason;        ///< Why Unfence or RollBack was entered; a short PascalCase word.
+  std::string message;       ///< The same for people.
   std::string requested_by;  ///< Name of the StackRestore, for kind Restore.
   friend bool operator==(const UpgradeStatus&, const UpgradeStatus&) = default;
 };
@@ -313,6 +321,9 @@ struct StackStatus {
   std::string retry_at;           ///< RFC 3339; the next journey does not start before.
   int flags_attempt = 0;          ///< Tasks started to repair flags; part of their names.
   std::string flags_applied;      ///< Revision of the flags that server and worker run with.
+  /// Actions decided so far. Every action changes it, so that a pass which decided on an old status
+  /// fails at its write and never gets to act.
+  std::int64_t action_count = 0;
   std::string last_handled_retry;
   std::string last_handled_reconcile_at;
   friend bool operator==(const StackStatus&, const StackStatus&) = default;
@@ -356,8 +367,8 @@ struct StackBackupStatus {
 
 struct StackRestoreSpec {
   std::string stack;
-  std::string backup;    ///< from.backupRef.name; exactly one of the two.
-  std::string location;  ///< from.location
+  std::string backup;          ///< from.backupRef.name; exactly one of the two.
+  std::string location;        ///< from.location
   std::string into = "Stack";  ///< Stack; Scratch is refused as not supported yet.
   std::string accept_loss_since;
   friend bool operator==(const StackRestoreSpec&, const StackRestoreSpec&) = default;

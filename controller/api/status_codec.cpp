@@ -137,6 +137,7 @@ void describe(V& v, Of<StackStatus>) {
   v("retryAt", &StackStatus::retry_at);
   v("flagsAttempt", &StackStatus::flags_attempt);
   v("flagsApplied", &StackStatus::flags_applied);
+  v("actionCount", &StackStatus::action_count);
   v("lastHandledRetry", &StackStatus::last_handled_retry);
   v("lastHandledReconcileAt", &StackStatus::last_handled_reconcile_at);
 }

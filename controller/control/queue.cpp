@@ -43,9 +43,9 @@ void Queue::forget(const StackKey& key) {
   due_.erase(key);
 }
 
-QueueNumbers Queue::numbers(SteadyTime now) const {
+QueueLoad Queue::numbers(SteadyTime now) const {
   const std::lock_guard lock(mutex_);
-  QueueNumbers numbers;
+  QueueLoad numbers;
   for (const auto& [key, due] : due_) {
     ++(due <= now ? numbers.due : numbers.later);
     numbers.oldest_due = std::max<std::chrono::nanoseconds>(numbers.oldest_due, now - due);

@@ -16,7 +16,7 @@
 namespace stackspec {
 
 /// How far the workers are behind: what the metrics show.
-struct QueueNumbers {
+struct QueueLoad {
   std::size_t due = 0;                          ///< Due and waiting for a worker.
   std::size_t later = 0;                        ///< Asked for at a later time.
   std::size_t running = 0;                      ///< Being worked on.
@@ -46,7 +46,7 @@ class Queue {
   /// The stack is gone: nothing that was asked for it stands any longer.
   void forget(const StackKey& key);
 
-  QueueNumbers numbers(SteadyTime now) const;
+  QueueLoad numbers(SteadyTime now) const;
 
  private:
   std::optional<StackKey> take_due_locked(SteadyTime now);

@@ -306,7 +306,13 @@ Turn decide(Context& context) {
 }
 
 milliseconds look_again(const Context& context, const Turn& turn) {
-  if (std::holds_alternative<Do>(turn)) return milliseconds(0);
+  if (const Do* act = std::get_if<Do>(&turn)) {
+    const auto* apply = std::get_if<ApplyComponent>(&act->action);
+    // A component that keeps dying is started again by the platform's own back-off.
+    const bool dying = apply != nullptr && apply->component.replicas > 0 &&
+                       context.seen.component(apply->component.component).restarts > 1;
+    return dying ? milliseconds(2000) : milliseconds(20);
+  }
   if (context.status.upgrade) return milliseconds(500);
   if (const Wait* wait = std::get_if<Wait>(&turn)) {
     return wait->gates.empty() ? milliseconds(0) : seconds(5);
@@ -344,7 +350,10 @@ Plan make_plan(const Stack& stack, const Seen& seen, const Catalog& catalog, Wal
   report(context, turn);
   Plan plan;
   plan.look_again_in = look_again(context, turn);
-  if (const Do* act = std::get_if<Do>(&turn)) plan.action = act->action;
+  if (const Do* act = std::get_if<Do>(&turn)) {
+    plan.action = act->action;
+    ++context.status.action_count;
+  }
   plan.status = std::move(context.status);
   plan.events = std::move(context.events);
   return plan;

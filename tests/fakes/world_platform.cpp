@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fakes/world_platform.hpp"
+
+namespace stackspec {
+
+World& WorldPlatform::world(const StackKey& key) {
+  const std::lock_guard lock(mutex_);
+  auto& world = worlds_[key];
+  if (!world) world = std::make_unique<World>(catalog_);
+  return *world;
+}
+
+Result<PlatformSeen> WorldPlatform::observe(const Stack& /*stack*/, std::stop_token /*stop*/) {
+  return Error{ErrorKind::Internal, "the world is looked at through its observer"};
+}
+
+Result<void> WorldPlatform::act(const Stack& stack, const Action& action,
+                                const SecretValues& /*secrets*/, std::stop_token /*stop*/) {
+  World& here = world(stack.key);
+  const CallFault fault = fault_of_act();
+  if (fault == CallFault::CrashBefore) throw Crash{};
+  if (fault == CallFault::Unavailable) return Error{ErrorKind::Unavailable, "the platform is away"};
+  {
+    const std::lock_guard lock(mutex_);
+    here.act(action);
+  }
+  on_act(stack.key);
+  if (fault == CallFault::CrashAfter) throw Crash{};
+  if (fault == CallFault::LostReply) return Error{ErrorKind::Unavailable, "the reply was lost"};
+  return {};
+}
+
+Result<Seen> WorldPlatform::observe(const Stack& stack, const SecretValues& /*secrets*/,
+                                    const Catalog& /*catalog*/, std::stop_token /*stop*/) {
+  World& here = world(stack.key);
+  const CallFault fault = fault_of_look();
+  if (fault == CallFault::CrashBefore || fault == CallFault::CrashAfter) throw Crash{};
+  if (fault == CallFault::Unavailable || fault == CallFault::LostReply) {
+    return Error{ErrorKind::Unavailable, "the platform is away"};
+  }
+  const std::lock_guard lock(mutex_);
+  here.tick();
+  Seen seen = here.see();
+  const auto before = before_.find(stack.key);
+  const bool stale = fault == CallFault::Stale && before != before_.end();
+  Seen answer = stale ? before->second : seen;
+  before_[stack.key] = std::move(seen);
+  return answer;
+}
+
+}  // namespace stackspec

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+
+#include "control/observe.hpp"
+#include "fakes/faulty_objects.hpp"
+#include "fakes/world.hpp"
+#include "platform/platform.hpp"
+
+namespace stackspec {
+
+/// What goes wrong at one call to the platform or the observer.
+enum class CallFault {
+  None,
+  Unavailable,  ///< Nothing happened, the caller is told.
+  LostReply,    ///< It happened, the caller is told that it did not.
+  CrashBefore,  ///< The controller dies before the deed …
+  CrashAfter,   ///< … or right after it.
+  Stale,        ///< A look at what was true one look ago.
+};
+
+/// Worlds as Platform and Observer. One lock around everything: the worlds are values, not threads.
+class WorldPlatform final : public Platform, public Observer {
+ public:
+  /// Asked once for every act() and every observe(); default: nothing goes wrong.
+  std::function<CallFault()> fault_of_act = [] { return CallFault::None; };
+  std::function<CallFault()> fault_of_look = [] { return CallFault::None; };
+  /// Called after every action, on the worker's thread.
+  std::function<void(const StackKey&)> on_act = [](const StackKey&) {};
+
+  explicit WorldPlatform(const Catalog& catalog) : catalog_(catalog) {}
+
+  World& world(const StackKey& key);
+
+  Result<PlatformSeen> observe(const Stack& stack, std::stop_token stop) override;
+  Result<void> act(const Stack& stack, const Action& action, const SecretValues& secrets,
+                   std::stop_token stop) override;
+  Result<Seen> observe(const Stack& stack, const SecretValues& secrets, const Catalog& catalog,
+                       std::stop_token stop) override;
+
+ private:
+  const Catalog& catalog_;
+  std::mutex mutex_;
+  std::map<StackKey, std::unique_ptr<World>> worlds_;  // guarded by mutex_
+  std::map<StackKey, Seen> before_;                    // guarded by mutex_
+};
+
+}  // namespace stackspec

@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "fakes/world.hpp"
+#include "plan/plan.hpp"
+#include "plan/report.hpp"
+
+namespace stackspec {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr WallTime kNow{std::chrono::seconds(1795251600)};
+
+/// A stack and its world, moved by passes without mishaps.
+struct Play {
+  World world{Catalog::builtin()};
+  Stack stack;
+  WallTime now = kNow;
+  std::vector<Event> events;
+
+  explicit Play(const char* tag) {
+    stack.key = {"default", "crm"};
+    stack.uid = "uid-1";
+    stack.spec.tag = tag;
+    stack.spec.upgrade.soak_seconds = 0;
+  }
+
+  Plan plan() const { return make_plan(stack, world.see(), Catalog::builtin(), now); }
+
+  void step() {
+    const Plan decided = plan();
+    stack.status = decided.status;
+    events.insert(events.end(), decided.events.begin(), decided.events.end());
+    if (decided.action) world.act(*decided.action);
+    world.tick();
+  }
+
+  void run(int steps = 200) {
+    for (int i = 0; i < steps; ++i) step();
+  }
+
+  bool told(const std::string& reason) const {
+    return std::any_of(events.begin(), events.end(),
+                       [&](const Event& event) { return event.reason == reason; });
+  }
+
+  std::string gate() const {
+    return stack.status.blocked_by.empty() ? "" : stack.status.blocked_by.front().gate;
+  }
+
+  std::string condition(const std::string& type) const {
+    for (const Condition& each : stack.status.conditions) {
+      if (each.type == type) return each.status + " " + each.reason;
+    }
+    return "absent";
+  }
+};
+
+Play served(const char* tag) {
+  Play play(tag);
+  play.run();
+  EXPECT_EQ(play.stack.status.version, tag);
+  EXPECT_EQ(play.condition("Ready"), "True Settled") << play.stack.status.message;
+  play.world.log.clear();
+  play.events.clear();
+  return play;
+}
+
+/// The log without journey ids, which are hashes: `crm-1a2b3c4d-0-backup-1` -> `0-backup-1`.
+std::vector<std::string> transcript(const World& world) {
+  std::vector<std::string> lines;
+  for (std::string line : world.log) {
+    const auto at = line.find("crm-");
+    if (at != std::string::npos) line.erase(at, 13);
+    lines.push_back(line);
+  }
+  return lines;
+}
+
+TEST(Ladder, InstallsThenServesThenDoesNothing) {
+  Play play("v1.15.4");
+  play.run();
+  EXPECT_EQ(play.stack.status.phase, Phase::Ready);
+  EXPECT_TRUE(play.told("Installed"));
+  const int actions = play.world.actions;
+  play.run(50);
+  EXPECT_EQ(play.world.actions, actions);
+  EXPECT_TRUE(play.world.violations.empty()) << play.world.violations.front();
+}
+
+TEST(Ladder, GoesThroughEveryReleaseAndProvesABackupBeforeEach) {
+  Play play = served("v1.15.4");
+  play.stack.spec.tag = "v1.17.4";
+  play.run();
+  const std::vector<std::string> wanted = {"start task 0-inspect-1",  "start task 1-inspect-1",
+                                           "apply worker v1.15.4 x0", "close gateway",
+                                           "apply server v1.15.4 x0", "start task 0-backup-1",
+                                           "start task 0-prove-1",    "start task 0-migrate-1",
+                                           "apply server v1.16.6 x1", "apply server v1.16.6 x0",
+                                           "start task 1-backup-1",   "start task 1-prove-1",
+                                           "start task 1-migrate-1",  "apply server v1.17.4 x1",
+                                           "apply worker v1.17.4 x1", "open gateway",
+                                           "start task 1-flush-1"};
+  std::vector<std::string> lines = transcript(play.world);
+  // Stopping a component that already is at 0 replicas of another release tells the platform again.
+  EXPECT_EQ(lines, wanted);
+  EXPECT_EQ(play.stack.status.version, "v1.17.4");
+  EXPECT_EQ(play.condition("Ready"), "True Settled");
+  EXPECT_TRUE(play.world.violations.empty()) << play.world.violations.front();
+}
+
+TEST(Ladder, PutsDatabaseAndImageBackWhenAReleaseIsBadThoughItsTaskEndedWell) {
+  Play play = served("v1.15.4");
+  const int rows = play.world.database.rows;
+  play.world.faults.bad_release = "v1.16.6";
+  play.stack.spec.tag = "v1.16.6";
+  play.run();
+  EXPECT_EQ(play.stack.status.version, "v1.15.4");
+  EXPECT_EQ(play.condition("Stalled"), "True RolledBack");
+  EXPECT_EQ(play.condition("Ready"), "False RolledBack");
+  EXPECT_TRUE(play.told("RolledBack"));
+  EXPECT_GE(play.world.database.rows, rows);
+  EXPECT_TRUE(play.world.gateway_open);
+  EXPECT_TRUE(play.world.violations.empty()) << play.world.violations.front();
+
+  // Latched: the same target is not tried again by itself, another one or a retry is.
+  const int actions = play.world.actions;
+  play.run(50);
+  EXPECT_EQ(play.world.actions, actions);
+  play.world.faults.bad_release.clear();
+  play.stack.annotations["stackspec.dev/retry"] = "1";
+  play.run();
+  EXPECT_EQ(play.stack.status.version, "v1.16.6");
+  EXPECT_EQ(play.stack.status.last_handled_retry, "1");
+}
+
+TEST(Ladder, GoesBackOnlyToTheLastVerifiedRelease) {
+  Play play = served("v1.15.4");
+  play.world.faults.mute_release = "v1.17.4";
+  play.stack.spec.tag = "v1.17.4";
+  play.run(60);
+  play.now += 2h;
+  play.run();
+  EXPECT_EQ(play.stack.status.version, "v1.16.6");
+  EXPECT_EQ(play.condition("Stalled"), "True RolledBack");
+  EXPECT_TRUE(play.world.violations.empty()) << play.world.violations.front();
+}
+
+TEST(Ladder, OpensTheOldReleaseWhenABackupFailsAndTriesAgainLater) {
+  Play play = served("v1.15.4");
+  play.world.faults.backup_fails = true;
+  play.stack.spec.tag = "v1.16.6";
+  play.run();
+  EXPECT_EQ(play.stack.status.version, "v1.15.4");
+  EXPECT_TRUE(play.world.gateway_open);
+  EXPECT_TRUE(play.told("Unfenced"));
+  EXPECT_EQ(play.gate(), "BackOff");
+  EXPECT_EQ(play.condition("Reconciling"), "True ProgressingWithRetry");
+  play.world.faults.backup_fails = false;
+  play.now += 1h;
+  play.run();
+  EXPECT_EQ(play.stack.status.version, "v1.16.6");
+}
+
+TEST(Ladder, NamesTheForeignSessionThatBlocksTheFenceAndLetsUsersBackInTime) {
+  Play play = served("v1.15.4");
+  play.world.faults.foreign_session = true;
+  play.stack.spec.tag = "v1.16.6";
+  play.run(50);
+  ASSERT_EQ(play.gate(), "ForeignSessions");
+  EXPECT_NE(play.stack.status.blocked_by.front().seen.find("report of bi"), std::string::npos);
+  EXPECT_TRUE(play.world.gateway_open);
+
+  // It comes back behind the fence: after fenceTimeoutSeconds the old release serves again.
+  play.world.faults.foreign_session = false;
+  while (!play.stack.status.upgrade || play.stack.status.upgrade->step != "Fence") play.step();
+  play.world.faults.foreign_session = true;
+  play.run(20);
+  EXPECT_EQ(play.gate(), "ForeignSessions");
+  EXPECT_FALSE(play.world.gateway_open);
+  play.now += 1h;
+  play.run();
+  EXPECT_TRUE(play.world.gateway_open);
+  EXPECT_EQ(play.stack.status.version, "v1.15.4");
+}
+
+TEST(Ladder, SuspendBehindTheFenceMeansUnfence) {
+  Play play = served("v1.15.4");
+  play.stack.spec.tag = "v1.16.6";
+  while (!play.stack.status.upgrade || play.stack.status.upgrade->step != "Prove") play.step();
+  play.stack.spec.suspend = true;
+  play.run();
+  EXPECT_TRUE(play.world.gateway_open);
+  EXPECT_EQ(play.stack.status.version, "v1.15.4");
+  EXPECT_EQ(play.stack.status.phase, Phase::Suspended);
+  play.stack.spec.suspend = false;
+  play.run();
+  EXPECT_EQ(play.stack.status.version, "v1.16.6");
+}
+
+TEST(Ladder, ALoweredTargetPastThePointOfNoReturnStopsAtTheHop) {
+  Play play = served("v1.15.4");
+  play.stack.spec.tag = "v1.17.4";
+  while (!play.stack.status.upgrade || play.stack.status.upgrade->step != "Migrate") play.step();
+  EXPECT_TRUE(play.stack.status.upgrade->point_of_no_return);
+  play.stack.spec.tag = "v1.16.6";
+  play.run();
+  EXPECT_EQ(play.stack.status.version, "v1.16.6");
+  EXPECT_EQ(play.condition("Ready"), "True Settled");
+}
+
+TEST(Ladder, AnInterruptedTaskIsTriedThreeTimesUnderNewNames) {
+  Play play = served("v1.15.4");
+  play.stack.spec.tag = "v1.16.6";
+  int killed = 0;
+  for (int i = 0; i < 200; ++i) {
+    play.step();
+    for (auto& [name, task] : play.world.tasks) {
+      if (task.kind == TaskKind::Migrate && task.outcome != Outcome::Interrupted) {
+        task.outcome = Outcome::Interrupted;
+        ++killed;
+      }
+    }
+  }
+  EXPECT_EQ(killed, 3);
+  EXPECT_EQ(play.stack.status.version, "v1.15.4");
+  EXPECT_EQ(play.condition("Stalled"), "True RolledBack");
+}
+
+TEST(Ladder, ARestoreNeedsThePersonsWordForTheLoss) {
+  Play play = served("v1.15.4");
+  play.stack.spec.tag = "v1.16.6";
+  play.run();
+  ASSERT_EQ(play.world.backups.size(), 1U);
+  const std::string backup = play.world.backups.begin()->first;
+  play.world.restore_requests = {{"back", backup, ""}};
+  play.run(20);
+  EXPECT_EQ(play.stack.status.version, "v1.16.6");
+  EXPECT_NE(why_not_restore(play.world.see(), play.world.restore_requests.front()).find("accept"),
+            std::string::npos);
+
+  play.world.restore_requests = {{"back", backup, "2026-11-21T08:00:00Z"}};
+  while (!play.stack.status.upgrade) play.step();
+  EXPECT_EQ(play.stack.status.upgrade->requested_by, "back");
+  while (play.stack.status.upgrade) play.step();
+  play.world.restore_requests.clear();
+  play.run(20);
+  EXPECT_EQ(play.stack.status.version, "v1.15.4");
+  EXPECT_EQ(play.condition("Stalled"), "True Restored") << "the upgrade must not start again";
+}
+
+TEST(Ladder, SaysWhyATargetCannotBeReached) {
+  const struct {
+    const char* tag;
+    const char* gate;
+  } rows[] = {{"v1.14.0", "Downgrade"}, {"v9.0.0", "ReleaseUnknown"}, {"v1.16.2", "ReleaseDenied"}};
+  for (const auto& row : rows) {
+    SCOPED_TRACE(row.tag);
+    Play play = served("v1.15.4");
+    play.stack.spec.tag = row.tag;
+    play.run(5);
+    EXPECT_EQ(play.gate(), row.gate);
+    EXPECT_EQ(play.condition("Stalled"), std::string("True ") + row.gate);
+    EXPECT_TRUE(play.world.log.empty());
+    EXPECT_TRUE(play.world.gateway_open);
+  }
+}
+
+TEST(Ladder, RepairsFlagsAndRestartsWhatCachesThem) {
+  Play play = served("v1.15.4");
+  play.stack.spec.flags = {{"IS_AI_ENABLED", true}};
+  play.run();
+  EXPECT_TRUE(play.world.database.flags_set);
+  EXPECT_EQ(play.condition("Ready"), "True Settled");
+  const auto& log = play.world.log;
+  const auto count = std::count(log.begin(), log.end(), "apply server v1.15.4 x1");
+  EXPECT_EQ(count, 1) << "the server keeps flags in memory";
+}
+
+TEST(Ladder, StartsADeadComponentAgain) {
+  Play play = served("v1.15.4");
+  play.world.kill(Component::Worker);
+  play.run(10);
+  EXPECT_EQ(transcript(play.world), std::vector<std::string>{"apply worker v1.15.4 x1"});
+  EXPECT_EQ(play.condition("Ready"), "True Settled");
+}
+
+TEST(Ladder, EveryEventHasAKnownReason) {
+  Play play = served("v1.15.4");
+  play.world.faults.bad_release = "v1.16.6";
+  play.stack.spec.tag = "v1.16.6";
+  play.run();
+  const auto known = event_reasons();
+  for (const Event& event : play.events) {
+    EXPECT_NE(std::find(known.begin(), known.end(), event.reason), known.end()) << event.reason;
+  }
+}
+
+}  // namespace
+}  // namespace stackspec
