@@ -22,15 +22,22 @@ struct Sentinel {
 
 /// One minor of the ladder.
 struct Release {
-  Version minor;                       ///< Without a patch.
-  Version recommended;                 ///< The patch a hop through this minor uses.
-  bool skippable = false;              ///< 1.22: broken for several people; a path may leave it out.
-  std::vector<std::string> denied;     ///< `1.16.0-1.16.5`, `2.5.3`; reasons in `denied_why`.
-  std::string denied_why;
+  Version minor;           ///< Without a patch.
+  Version recommended;     ///< The patch a hop through this minor uses.
+  bool skippable = false;  ///< A path leaves it out unless it is the target: 1.22.
+  std::string skip_why;
+  bool tail = false;  ///< Newer than the catalog's text; placed by its tail rule.
   int min_postgres = 13;
   std::vector<Sentinel> sentinels;
-  bool flushes_queues = false;         ///< `cache:flush` empties the whole Redis at this minor.
-  std::optional<int> migrations;       ///< Rows of core._typeorm_migrations after it, where measured.
+  bool flushes_queues = false;    ///< `cache:flush` empties the whole Redis at this minor.
+  std::optional<int> migrations;  ///< Rows of core._typeorm_migrations after it, where measured.
+};
+
+/// Releases that are never gone to, both ends included.
+struct DeniedRange {
+  Version first;
+  Version last;
+  std::string why;
 };
 
 /// A step of a path and why it is there.
@@ -43,17 +50,22 @@ struct Hop {
 /// The release graph: data, pure. Newest last.
 class Catalog {
  public:
-  /// From YAML (see catalog/default.yaml for the form). Errors: Invalid with the line and the field.
+  /// From YAML (see catalog/default.yaml for the form). Errors: Invalid with the line and the
+  /// field.
   static Result<Catalog> parse(std::string_view yaml);
   /// The one compiled into the program.
   static const Catalog& builtin();
 
+  /// Those of the text, then those of the tail rule.
   const std::vector<Release>& releases() const { return releases_; }
+  /// The range that forbids `version`; nullptr when nothing does.
+  const DeniedRange* denied(const Version& version) const;
   /// The minor of `version`; nullptr when the catalog does not have it.
   const Release* find(const Version& version) const;
 
-  /// Whether a target can be placed: known, or next on the tail (next minor of the newest line).
-  /// Errors: NotFound (gate ReleaseUnknown), Forbidden (gate ReleaseDenied), each saying what to do.
+  /// Whether a target can be placed: known, or on the tail (the next minors of the newest line).
+  /// Errors: NotFound (gate ReleaseUnknown), Forbidden (gate ReleaseDenied), each saying what to
+  /// do.
   Result<void> place(const Version& target) const;
 
   /// The hops from `from` (proven; with patch) to `target`, none when equal. A target without patch
@@ -66,8 +78,10 @@ class Catalog {
   Version resolve(const Version& target) const;
 
  private:
+  std::string why(std::size_t previous, std::size_t here, const Version& to) const;
+
   std::vector<Release> releases_;
-  int tail_min_postgres_ = 15;
+  std::vector<DeniedRange> denied_;
 };
 
 }  // namespace stackspec

@@ -12,8 +12,8 @@
 namespace stackspec {
 
 enum class Component { Postgres, Redis, Server, Worker, Fundraising, Gateway };
-inline constexpr Component kAllComponents[] = {Component::Postgres, Component::Redis,
-                                               Component::Server,   Component::Worker,
+inline constexpr Component kAllComponents[] = {Component::Postgres,    Component::Redis,
+                                               Component::Server,      Component::Worker,
                                                Component::Fundraising, Component::Gateway};
 std::string_view to_string(Component component);
 
@@ -41,7 +41,7 @@ struct ComponentSpec {
   std::vector<EnvVar> env;
   std::vector<EnvFrom> env_from;  ///< Rendered before `env`, which wins.
   int replicas = 1;
-  int port = 0;               ///< Listening port in a container; 0 for the worker.
+  int port = 0;  ///< Listening port in a container; 0 for the worker.
   Probe ready;
   int uid = 1000, gid = 1000;
   bool read_only_root = false;
@@ -64,11 +64,11 @@ struct Endpoints {
   std::string fundraising_host;
   int fundraising_port = 4500;
   std::string gateway_host;
-  int gateway_port = 4000;         ///< What users reach.
-  int gateway_closed_port = 4001;  ///< Always 503.
-  int gateway_private_port = 4002; ///< For gates.
-  std::string storage_path;        ///< Of local storage, as server and worker see it.
-  std::string backups_path;        ///< Where backup tasks write, as they see it.
+  int gateway_port = 4000;          ///< What users reach.
+  int gateway_closed_port = 4001;   ///< Always 503.
+  int gateway_private_port = 4002;  ///< For gates.
+  std::string storage_path;         ///< Of local storage, as server and worker see it.
+  std::string backups_path;         ///< Where backup tasks write, as they see it.
   friend bool operator==(const Endpoints&, const Endpoints&) = default;
 };
 
@@ -91,7 +91,10 @@ std::vector<EnvVar> database_environment(const StackKey& key, const StackSpec& s
                                          const Endpoints& endpoints, std::string_view application);
 
 /// Keys of the generated Secret `<name>-secrets`, each with the number of random bytes (hex).
-struct GeneratedKey { std::string_view key; int bytes; };
+struct GeneratedKey {
+  std::string_view key;
+  int bytes;
+};
 std::vector<GeneratedKey> generated_keys();
 std::string secrets_name(const StackKey& key, const StackSpec& spec);
 

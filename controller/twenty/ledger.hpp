@@ -40,12 +40,12 @@ struct FailedStep {
 struct Ledger {
   LedgerModel model = LedgerModel::None;
   std::vector<Workspace> workspaces;
-  int migrations = 0;                    ///< count(core._typeorm_migrations)
-  std::vector<std::string> newest;       ///< Newest 5 names of either record.
+  int migrations = 0;               ///< count(core._typeorm_migrations)
+  std::vector<std::string> newest;  ///< Newest 5 names of either record.
   std::vector<FailedStep> failed;
-  std::string instance_cursor;           ///< Name of the newest instance row; Cursor model only.
-  std::string cursor_key;                ///< Answer of cursor_sql(): changes with every migration step.
-  std::map<std::string, bool> sentinels; ///< By Sentinel::name; those of all catalog minors asked.
+  std::string instance_cursor;  ///< Name of the newest instance row; Cursor model only.
+  std::string cursor_key;       ///< Answer of cursor_sql(): changes with every migration step.
+  std::map<std::string, bool> sentinels;  ///< By Sentinel::name; those of all catalog minors asked.
   std::map<std::string, std::map<std::string, bool>> flags;  ///< workspace id -> key -> value
   friend bool operator==(const Ledger&, const Ledger&) = default;
 };
@@ -60,7 +60,7 @@ struct HopExpectation {
 };
 
 struct GateFinding {
-  std::string gate;    ///< `WorkspacesBehind`, `MigrationCount`, `Sentinel`, `FailedStep`, `NoCursor`
+  std::string gate;  ///< `WorkspacesBehind`, `MigrationCount`, `Sentinel`, `FailedStep`, `NoCursor`
   std::string seen;
   std::string wanted;
   friend bool operator==(const GateFinding&, const GateFinding&) = default;
@@ -72,7 +72,8 @@ std::vector<GateFinding> migration_gate(const Ledger& ledger, const HopExpectati
                                         const Catalog& catalog);
 
 /// Findings that make a start from `at` dirty: workspaces behind, failed rows, sentinels missing.
-std::vector<GateFinding> clean_gate(const Ledger& ledger, const Version& at, const Catalog& catalog);
+std::vector<GateFinding> clean_gate(const Ledger& ledger, const Version& at,
+                                    const Catalog& catalog);
 
 /// What the database alone says it is at; empty when it cannot tell (no provisioned workspace in
 /// the Workspace model and no count that only one minor has).
