@@ -24,21 +24,21 @@ std::string to_string(const std::vector<Problem>& problems);
 
 /// One YAML document as JSON, with the line of every field for error messages.
 struct Document {
-  std::string json;  ///< Text; the caller parses it once.
+  std::string json;                                ///< Text; the caller parses it once.
   std::vector<std::pair<std::string, int>> lines;  ///< field path -> line, in order of the text.
   int line_of(std::string_view field) const;       ///< Of the field or its nearest parent.
 };
 
 /// All documents of a YAML (or JSON) text, empty ones left out. Typing as kubectl does it
-/// (libraries: yes/no are bools, 010 is octal, …). Errors are Invalid with `LINE: what; what to do`:
-/// over 1 MiB, depth 64, 100,000 nodes, 10,000 alias nodes, duplicate keys, broken UTF-8,
+/// (libraries: yes/no are bools, 010 is octal, …). Errors are Invalid with `LINE: what; what to
+/// do`: over 1 MiB, depth 64, 100,000 nodes, 10,000 alias nodes, duplicate keys, broken UTF-8,
 /// recursive aliases.
 Result<std::vector<Document>> parse_yaml(std::string_view text);
 
 /// Everything wrong with one object (already JSON): unknown fields (with the nearest known name),
 /// wrong types, the schema's patterns and limits, the rules of the CRD, and fields that are known
-/// but not supported yet. `old` is the stored object for the transition rules, or null for a create.
-/// Empty: the object is good.
+/// but not supported yet. `old` is the stored object for the transition rules, or null for a
+/// create. Empty: the object is good.
 std::vector<Problem> validate(const nlohmann::json& object, const nlohmann::json* old);
 
 /// Values from objects that validate() has accepted; Error Invalid otherwise.

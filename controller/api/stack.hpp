@@ -149,8 +149,8 @@ struct Images {
 struct BackupPolicy {
   int keep_last = 7;
   int keep_days = 30;
-  std::string path;      ///< destination.path; empty: <data folder>/stacks/<name>/backups.
-  std::string pvc_size;  ///< destination.pvc.size
+  std::string path = {};      ///< destination.path; empty: <data folder>/stacks/<name>/backups.
+  std::string pvc_size = {};  ///< destination.pvc.size
   friend bool operator==(const BackupPolicy&, const BackupPolicy&) = default;
 };
 
