@@ -152,8 +152,9 @@ PostgresFixture::PostgresFixture(const std::vector<std::string>& settings)
   }
   sql("postgres",
       "alter role postgres password '" + password_ + "'; create role twenty login password '" +
-          password_ + "'; create database \"default\" owner twenty;",
+          password_ + "'",
       "postgres");
+  create_database("default");
 }
 
 void PostgresFixture::start(const std::vector<std::string>& settings) {

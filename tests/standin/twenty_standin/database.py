@@ -241,6 +241,6 @@ def _describe(cursor, minor, workspace, schema, table):
                    f'"universalIdentifier") VALUES (%s, %s, {identifier}) RETURNING "id"',
                    (table, workspace))
     cursor.execute('INSERT INTO "core"."fieldMetadata" ("objectMetadataId", "name", "workspaceId", '
-                   f'"universalIdentifier") SELECT %s, column_name, %s, {identifier} FROM '
-                   "information_schema.columns WHERE table_schema = %s AND table_name = %s",
-                   (cursor.fetchone()[0], workspace, schema, table))
+                   f'"universalIdentifier") SELECT %s, attname, %s, {identifier} FROM '
+                   "pg_attribute WHERE attrelid = %s::regclass AND attnum > 0",
+                   (cursor.fetchone()[0], workspace, f"{quoted(schema)}.{quoted(table)}"))

@@ -27,6 +27,7 @@ def run(connection, this, first_line=plain):
     plain(f"{len(done)} migrations are already loaded in the database.")
     plain(f"{len(shipped)} migrations were found in the source code.")
     plain(f"{len(pending)} migrations are new migrations must be executed.")
+    faults.at(this.faults, "listed")
     with connection.cursor() as cursor:
         _query(cursor, "START TRANSACTION")
         try:

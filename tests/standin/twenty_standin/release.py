@@ -11,7 +11,7 @@ ORDER = ([(1, n) for n in range(10, 24)] + [(2, n) for n in range(0, 48)])
 
 _COUNTS = {(1, 10): 58, (1, 11): 60, (1, 12): 63, (1, 13): 66, (1, 14): 70, (1, 15): 77,
            (1, 16): 98, (1, 17): 98, (1, 18): 110, (1, 19): 118, (1, 20): 126, (1, 21): 140,
-           (1, 22): 152}
+           (1, 22): 152, (1, 23): 160}
 
 # Core migrations that do something: minor -> (name, statements, tolerated). A tolerated one runs in
 # a savepoint, swallows its error and is recorded all the same, as upstream's "NotNullable" ones do.
