@@ -90,7 +90,7 @@ std::vector<std::string> wrapped(const std::string& text, std::size_t width) {
     const std::size_t with_word = columns(lines.back()) + 1 + columns(word);
     if (!lines.back().empty() && with_word > width) {
       if (lines.size() == kMaxDetailLines) {
-        lines.back() += " ...";
+        lines.back() = cut(lines.back(), width - 4, "") + " ...";
         break;
       }
       lines.emplace_back();
