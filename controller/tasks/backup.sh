@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=sh disable=SC2154
 # backup: everything of the stack as of one snapshot, published at once by a rename.
 #   STACKSPEC_BACKUPS/<id>/  database.dump extensions.sql functions.sql inventory.tsv files.tsv manifest.json
 #   STACKSPEC_BACKUPS/files/<sha256>  the stored files' contents, shared by all backups

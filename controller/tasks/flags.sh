@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=sh disable=SC2154
 # flags: sets STACKSPEC_FLAGS (JSON: key -> true or false) in every workspace that is in use.
 begin
 export STACKSPEC_FLAGS

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=sh disable=SC2154
 # inspect: what the image of STACKSPEC_TO really is. Changes nothing.
 begin
 target=${STACKSPEC_TO#v}

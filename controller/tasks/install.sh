@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=sh disable=SC2154
 # install: makes Twenty's schema in an empty database with the image's own entrypoint. The only task
 # besides migrate in which anything migrates; on a database that has the schema it does nothing.
 # In: STACKSPEC_ENTRYPOINT, STACKSPEC_LOCK, the server's environment.

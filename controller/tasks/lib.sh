@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=sh
 # Common to all tasks; the text of one task follows it. POSIX sh: dash and busybox sh.
 #
 # In:  STACKSPEC_TASK (name), STACKSPEC_SCRATCH (a folder of this task alone, empty or left by a
@@ -73,6 +74,9 @@ begin() {
   mkdir -p "$work"
   trap finish EXIT
   trap 'exit 75' TERM INT HUP
+  # A limit on the size of files is to be an error that can be told, like a full disk.
+  # shellcheck disable=SC2172 # 25 is SIGXFSZ on every Linux we know; not every sh has its name
+  trap '' 25
 }
 
 is_alive() {

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=sh disable=SC2154
 # migrate: one hop, under the lock. The exit code of `upgrade` proves nothing in either direction;
 # what is written here is for the gates, which look at the database again.
 # In: STACKSPEC_LOCK, STACKSPEC_CURSOR and STACKSPEC_CURSOR_SQL, STACKSPEC_FAILURE_REGEX, the server's

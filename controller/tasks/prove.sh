@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=sh disable=SC2154
 # prove: restores a backup into a throw-away PostgreSQL and compares everything with what was
 # recorded in the dump's own snapshot; on success proof.json lies beside the manifest (level L4).
 # In: STACKSPEC_BACKUPS, STACKSPEC_BACKUP_ID, STACKSPEC_CURSOR_SQL; STACKSPEC_PROVE_HOST: a server to
@@ -43,7 +44,7 @@ start_server() {
     ! has_no_space "$STACKSPEC_SCRATCH" "$work/initdb" || verdict "$verdict_disk_full" "no space for a proof in $STACKSPEC_SCRATCH"
     give_up "initdb: $(tail -n 1 "$work/initdb")"
   }
-  cd "$cluster"
+  cd "$cluster" || exit
   postgres -D "$cluster" -c listen_addresses= -c unix_socket_directories=. -c port=5432 -c fsync=off \
     -c full_page_writes=off -c synchronous_commit=off -c wal_level=minimal -c max_wal_senders=0 \
     -c max_connections=20 -c max_locks_per_transaction=4096 -c shared_buffers=64MB -c maintenance_work_mem=128MB \

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=sh disable=SC2154
 # restore: puts a proven backup in the place of what is there; nothing of the user's is dropped or
 # overwritten. The schemas are set aside by a rename, the files by a move.
 # In: STACKSPEC_BACKUPS, STACKSPEC_BACKUP_ID, STACKSPEC_RESTORE_ID (one restore: the same again goes on
@@ -133,6 +134,7 @@ move_aside() {
 
 # Called where `set -e` is off: every step that may fail says so.
 restore_files() {
+  umask 022
   cd "$STACKSPEC_FILES" && aside_folder && rm -rf ./.stackspec-restore-* || return 1
   list_files >"$work/present" || return 1
   LC_ALL=C sort "$backup/files.tsv" >"$work/wanted" || return 1
