@@ -185,7 +185,14 @@ Result<StackRestoreStatus> restore_status_from_json(const nlohmann::json& status
 }
 
 nlohmann::json to_json(const StackStatus& status) {
-  return fields::write(status);
+  nlohmann::json json = fields::write(status);
+  if (status.upgrade && status.upgrade->step_total > 0) {
+    // A printer column shows one field; this one is for it and never read back.
+    const UpgradeStatus& upgrade = *status.upgrade;
+    json["upgrade"]["progress"] = std::to_string(upgrade.step_index) + "/" +
+                                  std::to_string(upgrade.step_total) + " " + upgrade.step;
+  }
+  return json;
 }
 
 nlohmann::json to_json(const StackBackupStatus& status) {

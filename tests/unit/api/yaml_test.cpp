@@ -69,7 +69,7 @@ TEST(Yaml, RefusesHostileTexts) {
       {"broken UTF-8", "a: 1\nb: \xff\n", "2: not UTF-8"},
       {"overlong UTF-8", "a: \xc0\x80\n", "1: not UTF-8"},
       {"contains itself", "a: &a [*a]", "1: alias to a node that contains it"},
-      {"alias bomb", alias_bomb(), "5: aliases stand for more than"},
+      {"alias bomb", alias_bomb(), "4: aliases stand for more than"},
       {"many copies of a long text", many_copies + "]", "2: aliases stand for more than"},
       {"deep", std::string(65, '[') + std::string(65, ']'), "1: nested deeper than 64"},
       {"very deep", std::string(100'000, '['), "1: "},
