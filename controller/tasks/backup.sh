@@ -44,7 +44,7 @@ copy_files() {
   mkdir -p "$contents" || return 1
   check_stored_files "$draft/files.tsv" >"$work/missing"
   # One path for each content that is not there yet.
-  LC_ALL=C awk -F '\t' '
+  awk -F '\t' '
     FILENAME == ARGV[1] { wanted[$1] = 1; next }
     $1 in wanted { delete wanted[$1]; path = $0; sub(/^[^\t]*\t[^\t]*\t/, "", path); print $1 "\t" path }
   ' "$work/missing" "$draft/files.tsv" >"$work/wanted"

@@ -10,6 +10,9 @@
 # A task may be killed at any instant and started again.
 set -eu
 umask 077
+# Logs and file names may hold any bytes; in other locales grep calls them binary and finds nothing.
+LC_ALL=C PGCLIENTENCODING=UTF8
+export LC_ALL PGCLIENTENCODING
 
 # shellcheck disable=SC2034 # each task uses some
 {
@@ -372,7 +375,7 @@ SQL
     done <"$work/schemas"
   } >"$work/inventory.sql"
   sql -f "$work/inventory.sql" >"$work/inventory.out" || return 1
-  LC_ALL=C sort "$work/inventory.out"
+  sort "$work/inventory.out"
 }
 
 # difference FILE FILE: the first fact that two inventories do not share, for people; nothing when
@@ -397,11 +400,11 @@ list_files() {
   done <"$work/odd"
   find "$@" -exec stat -c '%s %n' {} + >"$work/sizes" || return 1
   # A file that came after the hashes were taken is not part of the list.
-  LC_ALL=C awk '
+  awk '
     FILENAME == ARGV[1] { hash[substr($0, 67)] = substr($0, 1, 64); next }
     { space = index($0, " "); path = substr($0, space + 1) }
     path in hash { printf "%s\t%s\t%s\n", hash[path], substr($0, 1, space - 1), substr(path, 3) }
-  ' "$work/hashes" "$work/sizes" | LC_ALL=C sort
+  ' "$work/hashes" "$work/sizes" | sort
 }
 
 unlistable_file() {

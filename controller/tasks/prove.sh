@@ -38,8 +38,7 @@ remove_leftovers() {
 # The socket lies in the data folder, which nobody else can enter; clients reach it through their
 # own working folder, because the path of a socket must be short.
 start_server() {
-  initdb -D "$cluster" -U postgres -A trust -E UTF8 --locale="${LC_ALL:-C}" --no-sync >"$work/initdb" 2>&1 ||
-    initdb -D "$cluster" -U postgres -A trust -E UTF8 --locale=C --no-sync >"$work/initdb" 2>&1 || {
+  initdb -D "$cluster" -U postgres -A trust -E UTF8 --locale=C --no-sync >"$work/initdb" 2>&1 || {
     cat "$work/initdb" >&2
     ! has_no_space "$STACKSPEC_SCRATCH" "$work/initdb" || verdict "$verdict_disk_full" "no space for a proof in $STACKSPEC_SCRATCH"
     give_up "initdb: $(tail -n 1 "$work/initdb")"

@@ -87,7 +87,7 @@ failed() {
 has_same_functions() {
   inventory '' >"$work/now.tsv" 2>/dev/null || return 1
   grep '^function' "$backup/inventory.tsv" >"$work/functions" || return 0
-  LC_ALL=C comm -23 "$work/functions" "$work/now.tsv" >"$work/missing"
+  comm -23 "$work/functions" "$work/now.tsv" >"$work/missing"
   [ ! -s "$work/missing" ]
 }
 
@@ -137,10 +137,10 @@ restore_files() {
   umask 022
   cd "$STACKSPEC_FILES" && aside_folder && rm -rf ./.stackspec-restore-* || return 1
   list_files >"$work/present" || return 1
-  LC_ALL=C sort "$backup/files.tsv" >"$work/wanted" || return 1
+  sort "$backup/files.tsv" >"$work/wanted" || return 1
   # Same path, same contents: stays. Everything else goes aside first.
-  LC_ALL=C comm -13 "$work/wanted" "$work/present" >"$work/extra" || return 1
-  LC_ALL=C comm -23 "$work/wanted" "$work/present" >"$work/missing" || return 1
+  comm -13 "$work/wanted" "$work/present" >"$work/extra" || return 1
+  comm -23 "$work/wanted" "$work/present" >"$work/missing" || return 1
   while IFS="$tab" read -r hash _ path; do
     move_aside "$path" || return 1
   done <"$work/extra"
@@ -148,7 +148,7 @@ restore_files() {
   while IFS="$tab" read -r hash _ path; do
     mkdir -p "$(dirname "./$path")" && cp "$STACKSPEC_BACKUPS/files/$hash" "$draft" && mv "$draft" "./$path" || return 1
   done <"$work/missing"
-  [ ! -s "$work/missing" ] || sync
+  [ ! -s "$work/missing" ] || sync -f . 2>/dev/null || sync
   rmdir "$aside" 2>/dev/null || :
 }
 
