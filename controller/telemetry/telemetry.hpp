@@ -64,6 +64,8 @@ class Telemetry {
   void observe(const Stack& stack);
   void forget(const StackKey& key);
 
+  const std::string& version() const;
+  const std::string& commit() const;
   /// The exposition (text format 0.0.4), process metrics read now.
   std::string page() const;
   /// One table row per family, from the HELP texts: the body of docs/metrics.md.
