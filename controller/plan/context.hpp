@@ -24,6 +24,9 @@ struct Context {
   /// The action or wait of this pass is upkeep beside a stack that is ready: a backup somebody
   /// asked for, an old backup that goes.
   bool upkeep = false;
+  /// The components as last rendered, and for what: one pass asks for them many times.
+  mutable std::string rendered_for = {};
+  mutable std::vector<ComponentSpec> rendered = {};
 
   const StackSpec& spec() const { return stack.spec; }
   /// The journey in flight; only called where there is one.

@@ -48,10 +48,14 @@ std::string flags_revision(const Context& context) {
 
 std::optional<ComponentSpec> wanted_component(const Context& context, Component which,
                                               const Version& version) {
-  for (ComponentSpec& component :
-       wanted_components(context.stack.key, context.spec(), version, context.seen.endpoints,
-                         context.status.flags_applied)) {
-    if (component.component == which) return std::move(component);
+  const std::string wanted_for = to_string(version) + " " + context.status.flags_applied;
+  if (context.rendered_for != wanted_for) {
+    context.rendered = wanted_components(context.stack.key, context.spec(), version,
+                                         context.seen.endpoints, context.status.flags_applied);
+    context.rendered_for = wanted_for;
+  }
+  for (const ComponentSpec& component : context.rendered) {
+    if (component.component == which) return component;
   }
   return std::nullopt;
 }
@@ -166,24 +170,32 @@ Turn converge_serving(Context& context, const Version& version, int server_repli
 
 Turn converge_flags(Context& context, const Version& version) {
   const int drifted = flag_drift(context);
+  const auto drift = [&](std::string next) {
+    return wait_for("FlagsDrift", std::to_string(drifted) + " workspaces", "0", std::move(next));
+  };
+  const auto task = [&] {
+    return TaskInput{.stack = context.stack,
+                     .seen = context.seen,
+                     .kind = TaskKind::Flags,
+                     .journey = short_hash(context.stack.uid + flags_revision(context)),
+                     .to = to_string(version)};
+  };
+  const TaskSeen* last = finished_task(context, task());
+  const bool written = last != nullptr && last->outcome == Outcome::Ok;
+  if (written && context.status.flags_applied != flags_revision(context)) {
+    // Server and worker carry this in their revision, so both are restarted next: they keep flags
+    // in memory.
+    context.status.flags_applied = flags_revision(context);
+    return drift("");
+  }
   if (drifted == 0) return Done{};
-  if (context.status.flags_applied == flags_revision(context)) ++context.status.flags_attempt;
+  if (written) ++context.status.flags_attempt;
   if (context.status.flags_attempt > kMaxQuickFlagRepairs && !context.status.upgrade) {
     // Something keeps undoing the flags: say so instead of restarting the stack again and again.
-    return wait_for("FlagsDrift", std::to_string(drifted) + " workspaces", "0",
-                    "find who writes core.\"featureFlag\", then annotate stackspec.dev/retry");
+    return drift("find who writes core.\"featureFlag\", then annotate stackspec.dev/retry");
   }
-  const std::string revision = flags_revision(context);
-  Turn turn = run_task(context, {.stack = context.stack,
-                                 .seen = context.seen,
-                                 .kind = TaskKind::Flags,
-                                 .journey = short_hash(context.stack.uid + revision),
-                                 .to = to_string(version)});
-  if (std::holds_alternative<Done>(turn)) {
-    // Server and worker carry this in their revision, so both are restarted next.
-    context.status.flags_applied = revision;
-    return wait_for("FlagsDrift", std::to_string(drifted) + " workspaces", "0");
-  }
+  Turn turn = run_task(context, task());
+  if (std::holds_alternative<Done>(turn)) return drift("");
   return turn;
 }
 

@@ -29,7 +29,7 @@ struct FakeComponent {
 
 struct FakeTask {
   TaskKind kind = TaskKind::Inspect;
-  std::string from, to, backup, cursor, flags;
+  std::string from = {}, to = {}, backup = {}, cursor = {}, flags = {};
   int ticks = 1;  ///< Looks until it ends by itself.
   Outcome outcome = Outcome::Running;
   int exit_code = -1;
@@ -39,7 +39,7 @@ struct FakeTask {
 struct FakeDatabase {
   bool initialised = false;
   std::string version;       ///< What the migration record says: `v1.15.4`.
-  std::string core_version;  ///< Core migrations applied: ahead of `version` after a bad upgrade.
+  std::string core_version = {};  ///< Core migrations applied: ahead of `version` after a bad upgrade.
   int rows = 0;              ///< Written by users, one a tick while they are let in.
   bool flags_set = false;
   friend bool operator==(const FakeDatabase&, const FakeDatabase&) = default;
@@ -53,10 +53,10 @@ struct FakeBackup {
 
 /// How the world differs from a good one; set by the test before or during a run.
 struct FakeFaults {
-  std::string bad_release;      ///< Its upgrade ends with 0 and migrates nothing but the core.
-  std::string failing_release;  ///< Its upgrade ends with a verdict.
-  std::string mute_release;     ///< Its server is healthy but answers no query.
-  std::string missing_release;
+  std::string bad_release = {};      ///< Its upgrade ends with 0 and migrates nothing but the core.
+  std::string failing_release = {};  ///< Its upgrade ends with a verdict.
+  std::string mute_release = {};     ///< Its server is healthy but answers no query.
+  std::string missing_release = {};
   bool backup_fails = false;  ///< Disk full: a verdict.
   bool prove_fails = false;
   bool restore_fails = false;
