@@ -19,7 +19,7 @@ HOSTS = {
     "www.apache.org", "json-schema.org", "www.w3.org", "spdx.org", "www.postgresql.org",
     "nginx.org", "redis.io", "prometheus.io", "twenty.com", "www.rfc-editor.org",
 }
-MACHINE_PATH = re.compile(r"""(?<![\w.$})>-])/(?:work|home|root|Users|mnt)/[\w.]""")
+MACHINE_PATH = re.compile(r"""(?<![\w.$})>-])/(?:work|root|Users|(?:home|mnt)/\w+)/[\w.]""")
 URL = re.compile(r"\bhttps?://(?:[^\s/@\"'`<>]*@)?(\[[^\]]*\]|[A-Za-z0-9.-]+)")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 SOURCE_ENDINGS = {".cpp", ".hpp", ".sh", ".py"}
