@@ -37,6 +37,7 @@ struct ComponentSpec {
   Component component = Component::Server;
   std::string version;  ///< Release tag (v1.16.6), fundraising version, or empty for system parts.
   std::string image;    ///< For platforms with images.
+  /// For the image's entrypoint; none: its CMD, which for Twenty is the server.
   std::vector<std::string> args;
   std::vector<EnvVar> env;
   std::vector<EnvFrom> env_from;  ///< Rendered before `env`, which wins.

@@ -60,7 +60,9 @@ struct HopExpectation {
 };
 
 struct GateFinding {
-  std::string gate;  ///< `WorkspacesBehind`, `MigrationCount`, `Sentinel`, `FailedStep`, `NoCursor`
+  /// `NotInitialised`, `LedgerTooNew`, `WorkspacesBehind`, `WorkspacesAhead`, `MigrationCount`,
+  /// `Sentinel`, `FailedStep`, `NoCursor`, `CursorAhead`
+  std::string gate;
   std::string seen;
   std::string wanted;
   friend bool operator==(const GateFinding&, const GateFinding&) = default;
