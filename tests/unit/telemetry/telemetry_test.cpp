@@ -128,7 +128,7 @@ TEST(Telemetry, PageFollowsTheRulesOfNaming) {
     EXPECT_TRUE(family.type == "counter" || family.type == "gauge" || family.type == "histogram");
     EXPECT_EQ(name.ends_with("_total"), family.type == "counter");
     EXPECT_FALSE(name.ends_with("_count") || name.ends_with("_sum") || name.ends_with("_bucket"));
-    if (family.type == "histogram") EXPECT_TRUE(name.ends_with("_seconds"));
+    EXPECT_TRUE(family.type != "histogram" || name.ends_with("_seconds"));
     EXPECT_FALSE(family.series.empty());
   }
 }
@@ -266,7 +266,7 @@ TEST(Telemetry, MayBeUsedFromEveryThread) {
         telemetry.observe(settled("s" + std::to_string(t)));
         telemetry.gate_evaluated("Soak", GateResult::Passed);
         telemetry.step_finished(Step::Open, 1);
-        if (i % 5 == 0) EXPECT_FALSE(telemetry.page().empty());
+        EXPECT_FALSE(telemetry.page().empty());
       }
     });
   }
