@@ -85,6 +85,18 @@ Turn hold_fence(Context& context) {
   return Done{};
 }
 
+/// The fence between the backup and the migration. Where somebody lowered it by hand, users may
+/// have written since the backup: it is worth nothing any more, and the fence begins anew.
+Turn keep_fence(Context& context) {
+  Turn turn = hold_fence(context);
+  if (!is(turn, Do{})) return turn;  // guard(fence-kept)
+  UpgradeStatus& journey = context.journey();
+  journey.id = short_hash(journey.id + std::to_string(context.status.action_count));
+  journey.backup.clear();
+  context.event(Event::Type::Warning, "FenceBroken", "users may have written: backing up again");
+  return Next{Step::Fence};
+}
+
 /// Before users are sent away: what should come to rest while they are still served.
 Turn drain(Context& context) {
   const Seen& seen = context.seen;
@@ -231,7 +243,8 @@ Turn preflight(Context& context) {
 
 Turn take_backup(Context& context) {
   UpgradeStatus& journey = context.journey();
-  Turn turn = hold_fence(context);
+  const bool begun = context.seen.task(task_name(input_of(context, TaskKind::Backup))) != nullptr;
+  Turn turn = begun ? keep_fence(context) : hold_fence(context);
   if (!is(turn, Done{})) return turn;
   journey.backup = context.stack.key.name + "-" + journey.id + "-" + std::to_string(journey.hop);
   turn = run_task(context, input_of(context, TaskKind::Backup));
@@ -259,7 +272,7 @@ std::string why_not_proven(Context& context) {
 }
 
 Turn prove(Context& context) {
-  Turn turn = hold_fence(context);
+  Turn turn = keep_fence(context);
   if (!is(turn, Done{})) return turn;
   turn = run_task(context, input_of(context, TaskKind::Prove));
   if (!is(turn, Done{})) return turn;
@@ -628,9 +641,8 @@ void start_journey(Context& context, const std::string& kind, const std::string&
   std::string inputs = kind + " " + from;
   for (const std::string& tag : journey.path) inputs += " " + tag;
   journey.plan_hash = "sha256:" + sha256_hex(inputs + " " + context.stack.uid);
-  journey.id =
-      short_hash(inputs + context.stack.uid + started + std::to_string(context.status.failures) +
-                 context.status.last_handled_retry);
+  journey.id = short_hash(inputs + context.stack.uid + started +
+                          std::to_string(context.status.action_count));
   journey.started_at = started;
   const int hops = static_cast<int>(journey.path.size());
   journey.step_total = kind == "Upgrade" ? 5 + 4 * hops : 6;

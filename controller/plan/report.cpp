@@ -13,9 +13,10 @@ namespace stackspec {
 namespace {
 
 constexpr std::string_view kEventReasons[] = {
-    "StepStarted",       "StepFailed",   "Installed",    "Upgraded",        "RolledBack",
-    "Restored",          "Unfenced",     "Stalled",      "Blocked",         "RetryRequested",
-    "QueuedJobsDropped", "ActionFailed", "BackupProven", "SecretGenerated", "InvalidSpec"};
+    "StepStarted",  "StepFailed",   "Installed",       "Upgraded",
+    "RolledBack",   "Restored",     "Unfenced",        "FenceBroken",
+    "Stalled",      "Blocked",      "RetryRequested",  "QueuedJobsDropped",
+    "ActionFailed", "BackupProven", "SecretGenerated", "InvalidSpec"};
 
 constexpr std::string_view kGateNames[] = {"Task",
                                            "Soak",
