@@ -2,6 +2,7 @@
 #include "platform/local/backups.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -18,6 +19,7 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 constexpr const char* kDeletedPrefix = ".deleted-";
+constexpr const char* kUnfinishedPrefix = ".tmp-";  // and the name of the backup's task
 
 std::string text_at(const json& object, const char* name) {
   const auto found = object.find(name);
@@ -119,6 +121,20 @@ Result<void> delete_backup(const std::string& folder, const std::string& id, boo
   if (failed) return Error{ErrorKind::Unavailable, "remove backup " + id + ": " + failed.message()};
   if (!keep_content) sweep_content(folder);
   return {};
+}
+
+void tidy_backups(const std::string& folder, const std::vector<std::string>& ended_tasks) {
+  std::vector<fs::path> useless;
+  std::error_code failed;
+  for (const auto& entry : fs::directory_iterator(folder, failed)) {
+    const std::string name = entry.path().filename().string();
+    const bool unfinished =
+        name.rfind(kUnfinishedPrefix, 0) == 0 &&
+        std::find(ended_tasks.begin(), ended_tasks.end(),
+                  name.substr(std::strlen(kUnfinishedPrefix))) != ended_tasks.end();
+    if (unfinished || name.rfind(kDeletedPrefix, 0) == 0) useless.push_back(entry.path());
+  }
+  for (const auto& path : useless) fs::remove_all(path, failed);
 }
 
 }  // namespace stackspec::local

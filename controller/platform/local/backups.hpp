@@ -18,4 +18,7 @@ std::vector<BackupSeen> list_backups(const std::string& folder, const std::strin
 /// Unavailable.
 Result<void> delete_backup(const std::string& folder, const std::string& id, bool keep_content);
 
+/// Removes what deletions cut short have left, and unfinished backups of `ended_tasks`.
+void tidy_backups(const std::string& folder, const std::vector<std::string>& ended_tasks);
+
 }  // namespace stackspec::local

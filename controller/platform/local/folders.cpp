@@ -188,14 +188,13 @@ bool StackFolder::exists() const {
   return path_exists(root_);
 }
 
-Result<void> StackFolder::make(const StackSpec& spec, const RunAs& user) const {
+Result<void> StackFolder::make(const RunAs& user) const {
   TRY(make_folder(root_, 0711));
   for (const char* name : {"wanted", "run", "log"}) TRY(make_folder(of(name), 0700));
   TRY(make_folder(tasks(), 0711));
-  for (const char* name : {"postgres", "redis", "gateway", "storage", "home"}) {
+  for (const char* name : {"postgres", "redis", "gateway", "storage", "home", "backups"}) {
     TRY(make_folder_of(of(name), 0700, user));
   }
-  TRY(make_folder_of(backups(spec), 0700, user));
   return {};
 }
 

@@ -54,7 +54,7 @@ class StackFolder {
 
   bool exists() const;
   /// Idempotent.
-  Result<void> make(const StackSpec& spec, const RunAs& user) const;
+  Result<void> make(const RunAs& user) const;
 
  private:
   std::string root_;

@@ -76,6 +76,11 @@ ProcessId named_in_record(const std::string& record_file) {
   return fields.fail() ? ProcessId{} : process;
 }
 
+std::optional<ProcessId> live_process(const std::string& record_file) {
+  const ProcessId named = named_in_record(record_file);
+  return named.pid != 0 && is_alive(named) ? std::optional(named) : std::nullopt;
+}
+
 bool record_is_held(const std::string& record_file) {
   const int descriptor = ::open(record_file.c_str(), O_RDONLY | O_CLOEXEC);
   if (descriptor < 0) return false;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,10 @@ namespace stackspec::local {
 
 /// The process a record file names, dead or alive; pid 0 when there is none.
 ProcessId named_in_record(const std::string& record_file);
+
+/// The process a record names, if it lives: also one that has closed the descriptor it was given,
+/// or is just ending and has closed everything.
+std::optional<ProcessId> live_process(const std::string& record_file);
 
 /// Whether anything still holds the record: the process itself or a descendant.
 bool record_is_held(const std::string& record_file);

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "base/file.hpp"
+#include "base/log.hpp"
 #include "platform/local/backups.hpp"
 #include "platform/local/gateway.hpp"
 #include "platform/local/probe.hpp"
@@ -99,6 +100,20 @@ struct Site {
   TaskRunner tasks;
 };
 
+std::vector<std::string> ended(const std::vector<TaskSeen>& tasks) {
+  std::vector<std::string> names;
+  for (const auto& task : tasks) {
+    if (task.outcome != Outcome::Running) names.push_back(task.name);
+  }
+  return names;
+}
+
+void worth_a_warning(const Site& site, const Result<void>& done) {
+  if (done) return;
+  log::warn("housekeeping failed",
+            {{"folder", site.folder.root()}, {"error", done.error().message}});
+}
+
 class Local final : public LocalPlatform {
  public:
   Local(Host host, FileLock lock, const Clock& clock)
@@ -116,6 +131,8 @@ class Local final : public LocalPlatform {
   Result<void> apply(const Site& site, const Stack& stack, const ComponentSpec& component,
                      const Endpoints& endpoints, const SecretValues& secrets,
                      std::stop_token stop) const;
+  Result<void> start_task(const Site& site, const Stack& stack, const TaskSpec& task,
+                          const SecretValues& secrets) const;
 
   const Host host_;
   FileLock lock_;
@@ -124,18 +141,19 @@ class Local final : public LocalPlatform {
 };
 
 Result<Endpoints> Local::settle_in(const Site& site, const Stack& stack) {
-  TRY(site.folder.make(stack.spec, host_.user));
+  TRY(site.folder.make(host_.user));
   TRY(check_reachable(site.folder.root(), host_.user));
-  TRY(check_reachable(site.folder.backups(stack.spec), host_.user));
   const std::lock_guard guard(choosing_ports_);
   return stack_endpoints(host_.data_folder, site.folder, stack.spec);
 }
 
 Result<void> Local::housekeep(const Site& site, std::stop_token stop) const {
-  TRY(site.tasks.tidy());
+  // First and alone decisive: what is then seen of the gateway must be true.
   TRY(site.gateway.settle(stop));
+  // The rest can wait, on a full disk for instance, where looking matters all the more.
+  worth_a_warning(site, site.tasks.tidy());
   for (const Component component : kAllComponents) {
-    TRY(site.supervisor.see_to_stop(component));
+    site.supervisor.see_to_stop(component);
     rotate_log(site.folder.log(component));
   }
   return {};
@@ -171,6 +189,7 @@ Result<PlatformSeen> Local::observe(const Stack& stack, std::stop_token stop) {
   }
   seen.gateway_open = site.gateway.is_open();
   seen.tasks = site.tasks.look();
+  tidy_backups(seen.endpoints.backups_path, ended(seen.tasks));
   seen.backups = list_backups(seen.endpoints.backups_path, stack.key.name);
   seen.host = look_at_host(seen.endpoints.backups_path);
   seen.missing_releases = missing_releases(stack);
@@ -202,7 +221,7 @@ Result<void> Local::apply(const Site& site, const Stack& stack, const ComponentS
   TRY(site.supervisor.remember(which, told));
   if (told.replicas > 0 && site.supervisor.runs(which, told.revision)) return {};
   if (told.replicas == 0 || site.supervisor.process(which)) {
-    const bool gone = TRY(site.supervisor.stop(which, told.grace_seconds, kStopPatience, stop));
+    const bool gone = site.supervisor.stop(which, told.grace_seconds, kStopPatience, stop);
     // Not gone: the next pass sees that it is stopping and asks again.
     if (!gone || told.replicas == 0) return {};
   }
@@ -212,31 +231,37 @@ Result<void> Local::apply(const Site& site, const Stack& stack, const ComponentS
   return site.supervisor.start(which, told, process);
 }
 
+Result<void> Local::start_task(const Site& site, const Stack& stack, const TaskSpec& task,
+                               const SecretValues& secrets) const {
+  const std::string backups = site.folder.backups(stack.spec);
+  TRY(make_folder_of(backups, 0700, host_.user));
+  TRY(check_reachable(backups, host_.user));
+  return site.tasks.start(stack, task, secrets);
+}
+
 Result<void> Local::act(const Stack& stack, const Action& action, const SecretValues& secrets,
                         std::stop_token stop) {
   if (stop.stop_requested()) return Error{ErrorKind::Cancelled, "stopped"};
   const Site site(host_, stack.key, clock_);
   const Endpoints endpoints = TRY(settle_in(site, stack));
-  return std::visit(Overloaded{
-                        [&](const ApplyComponent& wanted) {
-                          return apply(site, stack, wanted.component, endpoints, secrets, stop);
-                        },
-                        [&](const SwitchGateway& wanted) {
-                          return site.gateway.switch_to(wanted.mode == GatewayMode::Open, endpoints,
-                                                        wanted.has_fundraising, stop);
-                        },
-                        [&](const StartTask& wanted) {
-                          return site.tasks.start(stack, wanted.task, endpoints, secrets);
-                        },
-                        [&](const StopTask& wanted) { return site.tasks.stop(wanted.name); },
-                        [&](const FlushRedis&) { return redis_flush_all(endpoints.redis_port); },
-                        [&](const DeleteBackup& wanted) {
-                          // A backup being made counts on content that only its own list will name.
-                          return delete_backup(endpoints.backups_path, wanted.id,
-                                               site.tasks.any_running());
-                        },
-                    },
-                    action);
+  return std::visit(
+      Overloaded{
+          [&](const ApplyComponent& wanted) {
+            return apply(site, stack, wanted.component, endpoints, secrets, stop);
+          },
+          [&](const SwitchGateway& wanted) {
+            return site.gateway.switch_to(wanted.mode == GatewayMode::Open, endpoints,
+                                          wanted.has_fundraising, stop);
+          },
+          [&](const StartTask& wanted) { return start_task(site, stack, wanted.task, secrets); },
+          [&](const StopTask& wanted) { return site.tasks.stop(wanted.name); },
+          [&](const FlushRedis&) { return redis_flush_all(endpoints.redis_port); },
+          [&](const DeleteBackup& wanted) {
+            // A backup being made counts on content that only its own list will name.
+            return delete_backup(endpoints.backups_path, wanted.id, site.tasks.any_running());
+          },
+      },
+      action);
 }
 
 Result<void> Local::stop_stack(const StackKey& key, std::stop_token stop) {
@@ -244,8 +269,8 @@ Result<void> Local::stop_stack(const StackKey& key, std::stop_token stop) {
   if (!site.folder.exists()) return {};
   TRY(site.tasks.stop_all(seconds(10), stop));
   for (const Component component : kStopOrder) {
-    const bool gone = TRY(site.supervisor.stop(component, 10, seconds(12), stop)) ||
-                      TRY(site.supervisor.stop(component, 0, seconds(10), stop));
+    const bool gone = site.supervisor.stop(component, 10, seconds(12), stop) ||
+                      site.supervisor.stop(component, 0, seconds(10), stop);
     if (!gone) {
       return Error{stop.stop_requested() ? ErrorKind::Cancelled : ErrorKind::Unavailable,
                    std::string(to_string(component)) + " does not stop"};

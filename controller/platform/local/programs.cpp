@@ -26,7 +26,7 @@ if [ ! -d data ]; then
   printf '%s' "$SQL_DATABASE" | single "$DATABASE"
   printf '%s\n' 'local all all reject' 'host all all 127.0.0.1/32 scram-sha-256' \
     >data.new/pg_hba.conf
-  sync
+  sync data.new/pg_hba.conf
   mv data.new data
 fi
 unset SQL_CLUSTER SQL_DATABASE DATABASE

@@ -93,7 +93,7 @@ std::optional<ProcessId> Supervisor::process(Component component) const {
     static_cast<void>(write_file_atomically(folder_.exit_note(component), ending, 0600));
     static_cast<void>(is_alive(last));
   }
-  return recorded_process(record);
+  return live_process(record);
 }
 
 bool Supervisor::runs(Component component, const std::string& revision) const {
@@ -156,42 +156,44 @@ Result<void> Supervisor::remember(Component component, const Told& told) const {
   return write_json(folder_.told(component), stored);
 }
 
-Result<void> Supervisor::ask_to_stop(Component component, const ProcessId& process,
-                                     int grace_seconds) const {
+void Supervisor::ask_to_stop(Component component, const ProcessId& process,
+                             int grace_seconds) const {
   const std::string marker = folder_.stopping(component);
   auto asked = read_json(marker);
   if (!asked || !asked->is_object()) {
     asked = nlohmann::json::object();
     (*asked)["killAfter"] = now() + grace_seconds;
     // The intent first: a death after this line was wanted, and no reason to back off.
-    TRY(write_json(marker, *asked));
+    // A full disk must not keep anything running.
+    static_cast<void>(write_json(marker, *asked));
   }
-  if (now() >= asked->value("killAfter", std::int64_t{0})) {
+  // The shorter grace counts: nobody who says "now" waits for what was said before.
+  const std::int64_t kill_after =
+      std::min(asked->value("killAfter", std::int64_t{0}), now() + grace_seconds);
+  if (now() >= kill_after) {
     signal_group(process, SIGKILL);
   } else if (!asked->value("asked", false)) {
     // Once only: many programs take a second signal as "now, not gracefully".
     signal_group(process, stop_signal(component));
     (*asked)["asked"] = true;
-    TRY(write_json(marker, *asked));
+    static_cast<void>(write_json(marker, *asked));
   }
-  return {};
 }
 
-Result<void> Supervisor::see_to_stop(Component component) const {
+void Supervisor::see_to_stop(Component component) const {
   const auto told = read_told(folder_.told(component));
   const bool unwanted = told && told->replicas == 0;
-  if (!unwanted && !path_exists(folder_.stopping(component))) return {};
+  if (!unwanted && !path_exists(folder_.stopping(component))) return;
   if (const auto alive = process(component)) {
-    return ask_to_stop(component, *alive, told ? told->grace_seconds : 0);
+    ask_to_stop(component, *alive, told ? told->grace_seconds : 0);
   }
-  return {};
 }
 
-Result<bool> Supervisor::stop(Component component, int grace_seconds,
-                              std::chrono::milliseconds patience, std::stop_token stop) const {
+bool Supervisor::stop(Component component, int grace_seconds, std::chrono::milliseconds patience,
+                      std::stop_token stop) const {
   const std::string record = folder_.record(component);
   const auto alive = process(component);
-  if (alive) TRY(ask_to_stop(component, *alive, grace_seconds));
+  if (alive) ask_to_stop(component, *alive, grace_seconds);
   const bool gone = wait_until(patience, stop, [&] {
     if (process(component)) return false;
     if (!record_is_held(record)) return true;

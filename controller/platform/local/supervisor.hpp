@@ -40,12 +40,12 @@ class Supervisor {
 
   /// Asks it to stop, or kills it when it was asked longer ago than its grace. Waits at most
   /// `patience`. True: nothing of it is left.
-  Result<bool> stop(Component component, int grace_seconds, std::chrono::milliseconds patience,
-                    std::stop_token stop) const;
+  bool stop(Component component, int grace_seconds, std::chrono::milliseconds patience,
+            std::stop_token stop) const;
 
   /// Goes on with a stop that was begun, or was ordered by a controller that died before it could:
   /// kills what has outlived its grace.
-  Result<void> see_to_stop(Component component) const;
+  void see_to_stop(Component component) const;
 
   /// Starts `process` unless the last one died a moment ago: then it returns and does nothing until
   /// the back-off is over. Nothing of the component may be running.
@@ -53,7 +53,7 @@ class Supervisor {
 
  private:
   std::int64_t now() const { return clock_.wall_now().time_since_epoch().count(); }
-  Result<void> ask_to_stop(Component component, const ProcessId& process, int grace_seconds) const;
+  void ask_to_stop(Component component, const ProcessId& process, int grace_seconds) const;
   std::string why_not_running(Component component) const;
 
   const StackFolder& folder_;

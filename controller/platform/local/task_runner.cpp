@@ -119,7 +119,7 @@ TaskSeen TaskRunner::look_at(const std::string& name) const {
   TaskSeen seen;
   seen.name = name;
   // Alive is asked first: a task that ends between the two questions has written its exit.
-  const bool alive = recorded_process(paths.record).has_value();
+  const bool alive = live_process(paths.record).has_value();
   if (const auto code = read_exit(paths.exit)) {
     seen.exit_code = *code;
     seen.outcome = outcome_of(*code);
@@ -141,7 +141,7 @@ std::vector<TaskSeen> TaskRunner::look() const {
 }
 
 Result<ProcessSpec> TaskRunner::process_of(const Paths& paths, const Stack& stack,
-                                           const TaskSpec& task, const Endpoints& endpoints,
+                                           const TaskSpec& task,
                                            const SecretValues& secrets) const {
   const std::string programs = TRY(postgres_programs(folder_, stack.spec.database.managed.version));
   const std::string release = release_path(host_, Component::Server, task.version);
@@ -164,7 +164,6 @@ Result<ProcessSpec> TaskRunner::process_of(const Paths& paths, const Stack& stac
   environment.set("STACKSPEC_RESULT", paths.result);
   environment.set("STACKSPEC_SCRATCH", paths.scratch);
   environment.set("STACKSPEC_EXIT", paths.exit);
-  environment.set("STACKSPEC_BACKUPS", endpoints.backups_path);
   ProcessSpec process;
   process.argv = {"/bin/sh", "-c", kWrapper, "sh"};
   if (runs_in_release(task)) {
@@ -181,14 +180,14 @@ Result<ProcessSpec> TaskRunner::process_of(const Paths& paths, const Stack& stac
   return process;
 }
 
-Result<void> TaskRunner::start(const Stack& stack, const TaskSpec& task, const Endpoints& endpoints,
+Result<void> TaskRunner::start(const Stack& stack, const TaskSpec& task,
                                const SecretValues& secrets) const {
   if (!is_plain_name(task.name)) {
     return Error{ErrorKind::Invalid, "task name " + task.name + " is no file name"};
   }
   const Paths paths(folder_, task.name);
   if (was_started(paths.record) || path_exists(paths.grave)) return {};
-  const ProcessSpec process = TRY(process_of(paths, stack, task, endpoints, secrets));
+  const ProcessSpec process = TRY(process_of(paths, stack, task, secrets));
   TRY(make_folder(paths.root, 0711));
   TRY(make_folder_of(paths.out, 0700, host_.user));
   TRY(make_folder_of(paths.scratch, 0700, host_.user));
@@ -208,7 +207,7 @@ Result<void> TaskRunner::start(const Stack& stack, const TaskSpec& task, const E
 Result<void> TaskRunner::stop(const std::string& name) const {
   if (!is_plain_name(name)) return {};
   const Paths paths(folder_, name);
-  const auto alive = recorded_process(paths.record);
+  const auto alive = live_process(paths.record);
   if (!alive) return {};
   auto about = read_json(paths.about).value_or(nlohmann::json::object());
   const auto kill_after = about.value("killAfter", std::int64_t{0});
@@ -241,7 +240,7 @@ Result<void> TaskRunner::stop_all(std::chrono::seconds grace, std::stop_token st
 
 Result<void> TaskRunner::tidy_one(const std::string& name) const {
   const Paths paths(folder_, name);
-  if (recorded_process(paths.record)) {
+  if (live_process(paths.record)) {
     const auto about = read_json(paths.about);
     const auto deadline =
         about && about->is_object() ? about->value("deadline", std::int64_t{0}) : 0;
@@ -264,7 +263,10 @@ Result<void> TaskRunner::tidy_one(const std::string& name) const {
 
 Result<void> TaskRunner::tidy() const {
   const auto all = names();
-  for (const auto& name : all) TRY(tidy_one(name));
+  for (const auto& name : all) {
+    rotate_log(Paths(folder_, name).log);
+    TRY(tidy_one(name));
+  }
   for (std::size_t i = 0; i + kKeptTasks < all.size(); ++i) {
     const Paths paths(folder_, all[i]);
     if (path_exists(paths.scratch)) continue;  // Still alive.

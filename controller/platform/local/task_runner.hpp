@@ -23,8 +23,7 @@ class TaskRunner {
 
   /// A task whose process was ever started is never started again.
   /// Errors: NotFound (release folder, Secret), Invalid, Unavailable.
-  Result<void> start(const Stack& stack, const TaskSpec& task, const Endpoints& endpoints,
-                     const SecretValues& secrets) const;
+  Result<void> start(const Stack& stack, const TaskSpec& task, const SecretValues& secrets) const;
 
   /// Asks it to end; kills what is still there on a later call, after its grace.
   Result<void> stop(const std::string& name) const;
@@ -42,7 +41,7 @@ class TaskRunner {
   TaskSeen look_at(const std::string& name) const;
   std::vector<std::string> names() const;
   Result<ProcessSpec> process_of(const Paths& paths, const Stack& stack, const TaskSpec& task,
-                                 const Endpoints& endpoints, const SecretValues& secrets) const;
+                                 const SecretValues& secrets) const;
   Result<void> tidy_one(const std::string& name) const;
   std::int64_t now() const { return clock_.wall_now().time_since_epoch().count(); }
 

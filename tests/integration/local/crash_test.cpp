@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -22,7 +23,7 @@ constexpr Component kQuickOnes[] = {Component::Redis, Component::Server, Compone
                                     Component::Fundraising, Component::Gateway};
 
 /// What a controller does all day, in no good order, until it is killed.
-[[noreturn]] void work_until_killed(LocalWorld& world, unsigned seed, int round) {
+[[noreturn]] void work_until_killed(LocalWorld& world, unsigned seed, int round, int progress) {
   std::mt19937 random(seed);
   world.restart_controller();
   for (int turn = 0;; ++turn) {
@@ -38,6 +39,7 @@ constexpr Component kQuickOnes[] = {Component::Redis, Component::Server, Compone
     task.version = "v1.15.4";
     task.env = {{"TEST_DO", "echo \"$STACKSPEC_TASK\" >>\"$HOME/ran\"; sleep 0.02", {}}};
     static_cast<void>(world.act(StartTask{task}));
+    if (::write(progress, ".", 1) != 1) ::_exit(1);
   }
 }
 
@@ -64,21 +66,34 @@ TEST(LocalPlatformKilled, StartsNothingTwiceAndFindsEverythingAgain) {
   for (int round = 0; round < 25; ++round) {
     SCOPED_TRACE("round " + std::to_string(round));
     world.platform.reset();
+    int progress[2];
+    ASSERT_EQ(::pipe2(progress, O_CLOEXEC), 0);
     const pid_t controller = ::fork();
-    if (controller == 0) work_until_killed(world, seed + static_cast<unsigned>(round), round);
-    std::this_thread::sleep_for(std::chrono::milliseconds(30 + random() % 300));
+    if (controller == 0) {
+      work_until_killed(world, seed + static_cast<unsigned>(round), round, progress[1]);
+    }
+    char turn = 0;
+    for (auto turns = 1 + random() % 5; turns > 0; --turns) {
+      ASSERT_EQ(::read(progress[0], &turn, 1), 1);
+    }
+    // The instant, not a wait: anywhere in the next turn or two.
+    std::this_thread::sleep_for(std::chrono::milliseconds(random() % 60));
     ::kill(controller, SIGKILL);
     ASSERT_EQ(::waitpid(controller, nullptr, 0), controller);
+    ::close(progress[0]);
+    ::close(progress[1]);
     world.restart_controller();
 
     // Everything that runs is known by its record, and by no more than one.
-    ASSERT_TRUE(eventually([&] {
-      const auto seen = world.look();
-      int known = 0;
-      for (const auto& [component, state] : seen.components) known += state.running;
-      for (const auto& task : seen.tasks) known += task.outcome == Outcome::Running ? 1 : 0;
-      return known == sessions_below(world.temp.path());
-    }));
+    ASSERT_TRUE(eventually(
+        [&] {
+          const auto seen = world.look();
+          int known = 0;
+          for (const auto& [component, state] : seen.components) known += state.running;
+          for (const auto& task : seen.tasks) known += task.outcome == Outcome::Running ? 1 : 0;
+          return known == sessions_below(world.temp.path());
+        },
+        kPatience));
     world.clock.shift += std::chrono::seconds(100);  // Past any back-off and grace.
   }
   for (const Component component : kQuickOnes) {
@@ -107,7 +122,9 @@ TEST(LocalPlatformKilled, SurvivesADeathDuringTheMakingOfTheDatabase) {
     ASSERT_EQ(::waitpid(controller, nullptr, 0), controller);
     world.restart_controller();
     const pid_t now = world.pid_of(Component::Postgres);
-    if (first != 0) EXPECT_EQ(now, first);
+    if (first != 0) {
+      EXPECT_EQ(now, first);
+    }
     first = now;
   }
   EXPECT_EQ(world.bring_up(Component::Postgres), "ready");

@@ -53,7 +53,7 @@ TEST(LocalGateway, KeepsItsModeOverADeathOfNginxAndOfTheController) {
   ASSERT_EQ(world.bring_up(Component::Gateway), "ready");
   ASSERT_TRUE(world.act(SwitchGateway{GatewayMode::Open, true}));
   ::kill(-world.pid_of(Component::Gateway), SIGKILL);
-  ASSERT_TRUE(eventually([&] { return world.look(Component::Gateway).running == 0; }));
+  ASSERT_TRUE(eventually([&] { return world.look(Component::Gateway).running == 0; }, kPatience));
   world.restart_controller();
   world.clock.shift += std::chrono::seconds(100);
   ASSERT_EQ(world.bring_up(Component::Gateway), "ready");

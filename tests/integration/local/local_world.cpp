@@ -92,7 +92,7 @@ Result<void> LocalWorld::act(const Action& action) {
 }
 
 bool LocalWorld::eventually_ready(Component component) {
-  return eventually([&] { return look(component).ready == 1; });
+  return eventually([&] { return look(component).ready == 1; }, kPatience);
 }
 
 std::string LocalWorld::bring_up(Component component) {

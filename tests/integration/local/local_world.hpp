@@ -10,13 +10,20 @@
 
 namespace stackspec {
 
-/// The machine's clock, which a test may put forward.
-class ShiftedClock final : public Clock {
+/// A clock that stands still until the test puts it forward: no back-off ends on a slow machine.
+class StandingClock final : public Clock {
  public:
-  WallTime wall_now() const override { return system_clock().wall_now() + shift; }
-  SteadyTime steady_now() const override { return system_clock().steady_now() + shift; }
+  WallTime wall_now() const override { return wall_ + shift; }
+  SteadyTime steady_now() const override { return steady_ + shift; }
   std::chrono::seconds shift{0};
+
+ private:
+  const WallTime wall_ = system_clock().wall_now();
+  const SteadyTime steady_ = system_clock().steady_now();
 };
+
+/// How long a condition may take on a machine that is busy with other things.
+inline constexpr std::chrono::seconds kPatience{100};
 
 /// One stack on a data folder of its own, with a release folder of small programs that keep to the
 /// contract of an image: without arguments they serve, with `sh SCRIPT` they do what the variable
@@ -46,7 +53,7 @@ class LocalWorld {
 
   TempFolder temp;
   std::string data, releases;
-  ShiftedClock clock;
+  StandingClock clock;
   Stack stack;
   SecretValues secrets;
   std::unique_ptr<LocalPlatform> platform;

@@ -33,10 +33,12 @@ TaskSeen seen_task(LocalWorld& world, const std::string& name) {
 }
 
 bool ended(LocalWorld& world, const std::string& name) {
-  return eventually([&] {
-    const auto seen = seen_task(world, name);
-    return !seen.name.empty() && seen.outcome != Outcome::Running;
-  });
+  return eventually(
+      [&] {
+        const auto seen = seen_task(world, name);
+        return !seen.name.empty() && seen.outcome != Outcome::Running;
+      },
+      kPatience);
 }
 
 std::string text_of(const std::string& path) {
@@ -99,6 +101,7 @@ TEST(LocalTasks, GivesATaskItsEnvironment) {
   ASSERT_TRUE(ended(world, "crm-1"));
   EXPECT_EQ(seen_task(world, "crm-1").outcome, Outcome::Ok) << seen_task(world, "crm-1").log_tail;
   // Ended tasks keep no scratch space.
+  world.look();
   EXPECT_FALSE(fs::exists(world.folder() + "/tasks/crm-1/scratch"));
 }
 
@@ -119,7 +122,7 @@ TEST(LocalTasks, RunsANameOnceForEver) {
     world.clock.shift += 1s;
     ASSERT_TRUE(world.act(StartTask{task("crm-2-" + std::to_string(i), "exit 0")}));
   }
-  ASSERT_TRUE(eventually([&] { return world.look().tasks.size() == 50; }));
+  ASSERT_TRUE(eventually([&] { return world.look().tasks.size() == 50; }, kPatience));
   EXPECT_EQ(seen_task(world, "crm-1").name, "");
   ASSERT_TRUE(world.act(StartTask{spec}));
   EXPECT_EQ(seen_task(world, "crm-1").name, "");
@@ -155,7 +158,7 @@ TEST(LocalTasks, IsInterruptedWhenKilledAndLeavesNothingBehind) {
   // A child in a session of its own, as a throw-away PostgreSQL would be.
   ASSERT_TRUE(
       world.act(StartTask{task("crm-1", "setsid sleep 1000 & echo up >\"$HOME/up\"; wait")}));
-  ASSERT_TRUE(eventually([&] { return fs::exists(world.folder() + "/home/up"); }));
+  ASSERT_TRUE(eventually([&] { return fs::exists(world.folder() + "/home/up"); }, kPatience));
   const auto record = recorded_process(world.folder() + "/tasks/crm-1/record");
   ASSERT_TRUE(record);
   ::kill(-record->pid, SIGKILL);
@@ -166,10 +169,11 @@ TEST(LocalTasks, IsInterruptedWhenKilledAndLeavesNothingBehind) {
 
 TEST(LocalTasks, EndsATaskOnRequestAndByForceAfterItsGrace) {
   LocalWorld world;
-  ASSERT_TRUE(world.act(StartTask{task("meek", "exec sleep 1000")}));
+  ASSERT_TRUE(world.act(StartTask{task("meek", "echo up >\"$HOME/meek\"; exec sleep 1000")}));
   ASSERT_TRUE(world.act(StartTask{
       task("stubborn", "trap '' TERM; echo up >\"$HOME/up\"; while :; do sleep 0.1; done")}));
-  ASSERT_TRUE(eventually([&] { return fs::exists(world.folder() + "/home/up"); }));
+  ASSERT_TRUE(eventually([&] { return fs::exists(world.folder() + "/home/up"); }, kPatience));
+  ASSERT_TRUE(eventually([&] { return fs::exists(world.folder() + "/home/meek"); }, kPatience));
   for (const char* name : {"meek", "stubborn"}) ASSERT_TRUE(world.act(StopTask{name}));
   ASSERT_TRUE(ended(world, "meek"));
   EXPECT_EQ(seen_task(world, "meek").outcome, Outcome::Interrupted);
@@ -181,9 +185,10 @@ TEST(LocalTasks, EndsATaskOnRequestAndByForceAfterItsGrace) {
 
 TEST(LocalTasks, EndsATaskPastItsDeadline) {
   LocalWorld world;
-  auto spec = task("crm-1", "exec sleep 1000");
+  auto spec = task("crm-1", "echo up >\"$HOME/up\"; exec sleep 1000");
   spec.deadline_seconds = 60;
   ASSERT_TRUE(world.act(StartTask{spec}));
+  ASSERT_TRUE(eventually([&] { return fs::exists(world.folder() + "/home/up"); }, kPatience));
   EXPECT_EQ(seen_task(world, "crm-1").outcome, Outcome::Running);
   world.clock.shift += 61s;
   ASSERT_TRUE(ended(world, "crm-1"));
@@ -197,7 +202,7 @@ TEST(LocalTasks, PutsNoSecretIntoFilesOrArguments) {
   auto spec = task("crm-1", "echo up >\"$HOME/up\"; exec sleep 1000");
   spec.env_from = {{"crm-smtp", ""}};
   ASSERT_TRUE(world.act(StartTask{spec}));
-  ASSERT_TRUE(eventually([&] { return fs::exists(world.folder() + "/home/up"); }));
+  ASSERT_TRUE(eventually([&] { return fs::exists(world.folder() + "/home/up"); }, kPatience));
   EXPECT_NE(shell("grep -r '" + canary + "' '" + world.data + "'").code, 0);
   const auto record = recorded_process(world.folder() + "/tasks/crm-1/record");
   ASSERT_TRUE(record);
