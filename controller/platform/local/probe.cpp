@@ -120,7 +120,7 @@ Result<void> probe_postgres(int port) {
   }));
   if (answer.empty()) return unavailable("closed the connection");
   // 57P03 cannot_connect_now: starting up, shutting down, recovering.
-  if (answer[0] == 'E' && answer.find("57P03") != std::string::npos) {
+  if (answer.starts_with('E') && answer.find("57P03") != std::string::npos) {
     return unavailable("is starting up or shutting down");
   }
   return {};
