@@ -287,12 +287,14 @@ std::vector<Row> history_rows(const Stack& stack) {
   for (const HistoryEntry& entry : stack.status.history) {
     const bool good =
         entry.result == "Installed" || entry.result == "Upgraded" || entry.result == "Restored";
-    rows.push_back({.mark = good ? Mark::Done : Mark::Failed,
-                    .name = entry.result,
-                    .detail = joined({joined({entry.from, entry.to}, " → "),
-                                      clock_text(entry.finished_at), entry.message},
-                                     " · "),
-                    .took = {}});
+    const bool said_below = rows.empty() && stack.status.latch.has_value();
+    rows.push_back(
+        {.mark = good ? Mark::Done : Mark::Failed,
+         .name = entry.result,
+         .detail = joined({joined({entry.from, entry.to}, " → "), clock_text(entry.finished_at),
+                           said_below ? "" : entry.message},
+                          " · "),
+         .took = {}});
   }
   return rows;
 }
@@ -497,13 +499,14 @@ void say_history(std::vector<std::string>& lines, const Stack& before, const Sta
   }
 }
 
-void say_gates(std::vector<std::string>& lines, const Stack& before, const Stack& after) {
+void say_gates(std::vector<std::string>& lines, const Stack& before, const Stack& after,
+               const std::string& now) {
   for (const Blocked& gate : after.status.blocked_by) {
     if (gate.gate == "Task" && gate.seen.find(": ") == std::string::npos) continue;
     const auto& old = before.status.blocked_by;
     if (std::find(old.begin(), old.end(), gate) != old.end()) continue;
     lines.push_back(
-        stamp("", after,
+        stamp(now, after,
               joined({gate.gate == "Task" ? gate.seen : "waits for " + gate_text(gate), gate.next},
                      "; ")));
   }
@@ -556,18 +559,19 @@ std::string render(const Stack& stack, WallTime now, const LiveStyle& style) {
   return page.take();
 }
 
-std::vector<std::string> changes(const Stack& before, const Stack& after) {
+std::vector<std::string> changes(const Stack& before, const Stack& after, WallTime now) {
+  const std::string now_text = to_rfc3339(now);
   std::vector<std::string> lines;
   if (after.status.upgrade) say_journey(lines, before, after);
-  say_history(lines, before, after);
-  say_gates(lines, before, after);
+  if (!before.key.name.empty()) say_history(lines, before, after);
+  say_gates(lines, before, after, now_text);
   const std::string reason = stalled_reason(after);
   if (!reason.empty() && reason != stalled_reason(before)) {
-    lines.push_back(stamp("", after, "Stalled: " + reason + " · " + after.status.message));
+    lines.push_back(stamp(now_text, after, "Stalled: " + reason + " · " + after.status.message));
   } else if (before.key.name.empty() || before.status.phase != after.status.phase) {
     const std::string version = after.status.upgrade ? "" : after.status.version;
     lines.push_back(
-        stamp("", after, joined({std::string(to_string(after.status.phase)), version}, " ")));
+        stamp(now_text, after, joined({std::string(to_string(after.status.phase)), version}, " ")));
   }
   return lines;
 }

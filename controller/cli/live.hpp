@@ -23,8 +23,9 @@ struct LiveStyle {
 std::string render(const Stack& stack, WallTime now, const LiveStyle& style);
 
 /// For output that is not a terminal: a line for each thing that differs between two looks at a
-/// stack, oldest first, without newline. `before` without a name: the first look.
-std::vector<std::string> changes(const Stack& before, const Stack& after);
+/// stack, oldest first, without newline. `before` without a name: the first look, which tells of
+/// what is in flight and not of what is over.
+std::vector<std::string> changes(const Stack& before, const Stack& after, WallTime now);
 
 /// `9 s`, `4:08`, `2 h 05`: no longer than it must be.
 std::string duration_text(std::chrono::seconds duration);

@@ -172,7 +172,9 @@ void View::show(const std::vector<Stack>& stacks) {
   if (!redraws_) {
     for (const Stack& stack : stacks) {
       Stack& before = before_[stack.key];
-      for (const std::string& line : changes(before, stack)) std::cout << line << std::endl;
+      for (const std::string& line : changes(before, stack, system_clock().wall_now())) {
+        std::cout << line << std::endl;
+      }
       before = stack;
     }
     return;

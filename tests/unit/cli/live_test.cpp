@@ -165,7 +165,7 @@ TEST(LiveView, SumsUpTheHopThatIsBehind) {
 constexpr const char* kRolledBack =
     R"(  crm     v1.17.4     Stalled: RolledBack     target v1.18.0 refused, v1.17.4 serves
 
-  x RolledBack  v1.17.4 -> v1.18.0 - 22:05:40 - one workspace is behind
+  x RolledBack  v1.17.4 -> v1.18.0 - 22:05:40
   + Upgraded    v1.15.4 -> v1.17.4 - 22:01:50
 
   users see     v1.17.4 at http://127.0.0.1:4000
@@ -218,7 +218,7 @@ TEST(LiveView, NamesAWaitWithWhatIsSeenWantedAndNext) {
 
 TEST(LiveLines, AreWrittenOnlyWhenSomethingChanged) {
   const Stack stack = migrating();
-  EXPECT_THAT(changes(stack, stack), ElementsAre());
+  EXPECT_THAT(changes(stack, stack, at("22:00:55")), ElementsAre());
 }
 
 TEST(LiveLines, TellEachStepOnceAndTheOutageWithItsLength) {
@@ -229,7 +229,7 @@ TEST(LiveLines, TellEachStepOnceAndTheOutageWithItsLength) {
   journey.steps.push_back(running("Open", "", "22:01:00"));
   journey.opened_at = on("22:01:12");
   after.status.blocked_by.clear();
-  EXPECT_THAT(changes(before, after),
+  EXPECT_THAT(changes(before, after, at("22:01:13")),
               ElementsAre("22:01:00  crm  Migrate v1.16.6 done · 23 s", "22:01:00  crm  Open …",
                           "22:01:12  crm  v1.16.6 serves · outage 41 s"));
 }
@@ -238,10 +238,17 @@ TEST(LiveLines, TellHowAJourneyEnded) {
   Stack before = rolled_back();
   before.status.conditions.clear();
   before.status.history.erase(before.status.history.begin());
-  const auto lines = changes(before, rolled_back());
+  const auto lines = changes(before, rolled_back(), at("22:05:41"));
   ASSERT_EQ(lines.size(), 2U);
   EXPECT_EQ(lines[0], "22:05:40  crm  RolledBack v1.17.4 → v1.18.0 · one workspace is behind");
-  EXPECT_THAT(lines[1], HasSubstr("crm  Stalled: RolledBack"));
+  EXPECT_THAT(lines[1], HasSubstr("22:05:41  crm  Stalled: RolledBack"));
+}
+
+TEST(LiveLines, TellOnAFirstLookOnlyWhatIsInFlight) {
+  EXPECT_THAT(changes({}, rolled_back(), at("22:05:41")),
+              ElementsAre(HasSubstr("Stalled: RolledBack")));
+  EXPECT_EQ(changes({}, migrating(), at("22:05:41")).front(),
+            "22:00:20  crm  Upgrade v1.15.4 → v1.16.6 → v1.17.4");
 }
 
 TEST(LiveView, KnowsWhenNothingIsInFlight) {
