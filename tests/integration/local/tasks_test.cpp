@@ -101,8 +101,12 @@ TEST(LocalTasks, GivesATaskItsEnvironment) {
   ASSERT_TRUE(ended(world, "crm-1"));
   EXPECT_EQ(seen_task(world, "crm-1").outcome, Outcome::Ok) << seen_task(world, "crm-1").log_tail;
   // Ended tasks keep no scratch space.
-  world.look();
-  EXPECT_FALSE(fs::exists(world.folder() + "/tasks/crm-1/scratch"));
+  EXPECT_TRUE(eventually(
+      [&] {
+        world.look();
+        return !fs::exists(world.folder() + "/tasks/crm-1/scratch");
+      },
+      kPatience));
 }
 
 TEST(LocalTasks, RunsANameOnceForEver) {
