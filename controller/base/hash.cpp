@@ -19,6 +19,8 @@ std::string sha256_hex(std::string_view bytes) {
   return text;
 }
 
-std::string short_hash(std::string_view bytes) { return sha256_hex(bytes).substr(0, 8); }
+std::string short_hash(std::string_view bytes) {
+  return sha256_hex(bytes).substr(0, 8);
+}
 
 }  // namespace stackspec

@@ -27,9 +27,8 @@ Result<Version> parse_version(std::string_view text) {
   const auto second = rest.find('.', dot + 1);
   Version version;
   version.major = number(rest.substr(0, dot));
-  version.minor = number(rest.substr(dot + 1, second == std::string_view::npos
-                                                  ? std::string_view::npos
-                                                  : second - dot - 1));
+  version.minor = number(rest.substr(
+      dot + 1, second == std::string_view::npos ? std::string_view::npos : second - dot - 1));
   if (version.major < 0 || version.minor < 0) return wrong;
   if (second == std::string_view::npos) return version;
   version.patch = number(rest.substr(second + 1));

@@ -127,13 +127,26 @@ class Running {
     std::uniform_real_distribution<double> jitter(0.0, 1.0);
     while (auto key = queue_.take(stop)) {
       const SteadyTime started = parts_.clock.steady_now();
+      parts_.telemetry.queue_handed_out(std::chrono::duration<double>(queue_.waited(*key)).count());
       parts_.telemetry.reconcile_started();
+      tell_queue();
       const auto delay = pass(*key, jitter(random), started, stop);
       const std::chrono::duration<double> worked = parts_.clock.steady_now() - started;
       parts_.telemetry.queue_done(worked.count());
       if (delay != milliseconds::max()) add(*key, parts_.clock.steady_now() + delay);
       queue_.done(*key);
+      tell_queue();
     }
+  }
+
+  void tell_queue() {
+    const QueueLoad load = queue_.numbers(parts_.clock.steady_now());
+    const auto seconds = [](std::chrono::nanoseconds time) {
+      return std::chrono::duration<double>(time).count();
+    };
+    parts_.telemetry.queue_seen({.depth = static_cast<int>(load.due),
+                                 .unfinished_seconds = seconds(load.unfinished),
+                                 .longest_running_seconds = seconds(load.longest_running)});
   }
 
   milliseconds pass(const StackKey& key, double jitter, SteadyTime started,

@@ -43,6 +43,12 @@ void Queue::forget(const StackKey& key) {
   due_.erase(key);
 }
 
+std::chrono::nanoseconds Queue::waited(const StackKey& key) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = running_.find(key);
+  return found == running_.end() ? std::chrono::nanoseconds(0) : found->second.waited;
+}
+
 QueueLoad Queue::numbers(SteadyTime now) const {
   const std::lock_guard lock(mutex_);
   QueueLoad numbers;
@@ -51,10 +57,10 @@ QueueLoad Queue::numbers(SteadyTime now) const {
     numbers.oldest_due = std::max<std::chrono::nanoseconds>(numbers.oldest_due, now - due);
   }
   numbers.running = running_.size();
-  for (const auto& [key, since] : running_) {
+  for (const auto& [key, running] : running_) {
     numbers.longest_running =
-        std::max<std::chrono::nanoseconds>(numbers.longest_running, now - since);
-    numbers.unfinished += now - since;
+        std::max<std::chrono::nanoseconds>(numbers.longest_running, now - running.since);
+    numbers.unfinished += now - running.since;
   }
   return numbers;
 }
@@ -72,8 +78,8 @@ std::optional<StackKey> Queue::take_due_locked(SteadyTime now) {
   }
   if (first == due_.end()) return std::nullopt;
   StackKey key = first->first;
+  running_.emplace(key, Running{.since = now, .waited = now - first->second});
   due_.erase(first);
-  running_.emplace(key, now);
   return key;
 }
 

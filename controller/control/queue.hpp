@@ -43,6 +43,9 @@ class Queue {
   /// The worker has finished with `key`.
   void done(const StackKey& key);
 
+  /// How long `key`, which is being worked on, had been due before a worker took it.
+  std::chrono::nanoseconds waited(const StackKey& key) const;
+
   /// The stack is gone: nothing that was asked for it stands any longer.
   void forget(const StackKey& key);
 
@@ -55,9 +58,13 @@ class Queue {
 
   mutable std::mutex mutex_;
   std::condition_variable_any changed_;
-  std::map<StackKey, SteadyTime> due_;      // guarded by mutex_
-  std::map<StackKey, SteadyTime> running_;  // guarded by mutex_; since when
-  std::uint64_t version_ = 0;               // guarded by mutex_; counts the changes of both
+  std::map<StackKey, SteadyTime> due_;  // guarded by mutex_
+  struct Running {
+    SteadyTime since;
+    std::chrono::nanoseconds waited{0};
+  };
+  std::map<StackKey, Running> running_;  // guarded by mutex_
+  std::uint64_t version_ = 0;            // guarded by mutex_; counts the changes of both
 };
 
 }  // namespace stackspec

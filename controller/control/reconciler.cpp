@@ -9,6 +9,14 @@ namespace stackspec {
 
 namespace {
 
+/// When the newest `step` of the journey began.
+std::string started_of(const UpgradeStatus& journey, Step step) {
+  for (auto record = journey.steps.rbegin(); record != journey.steps.rend(); ++record) {
+    if (record->name == to_string(step)) return record->started_at;
+  }
+  return {};
+}
+
 /// Counts what one pass changed: steps that ended, journeys that ended, gates.
 void count_pass(Telemetry& telemetry, const Stack& before, const StackStatus& after, WallTime now) {
   for (const Blocked& gate : after.blocked_by) {
@@ -29,8 +37,10 @@ void count_pass(Telemetry& telemetry, const Stack& before, const StackStatus& af
   if (const auto step = parse_step(journey->step);
       step && (ended || after.upgrade->step != journey->step)) {
     telemetry.step_finished(*step, seconds_since(journey->step_started_at));
-    if (*step == Step::Prove && !ended && after.upgrade->step == to_string(Step::Migrate)) {
-      telemetry.backup_finished(BackupResult::Proven, seconds_since(journey->fenced_at));
+    if (*step == Step::Prove && !ended) {
+      const bool proven = after.upgrade->step == to_string(Step::Migrate);
+      telemetry.backup_finished(proven ? BackupResult::Proven : BackupResult::Failed,
+                                seconds_since(started_of(*journey, Step::Backup)));
     }
     if (*step == Step::Open) telemetry.outage_finished(seconds_since(journey->fenced_at));
   }

@@ -373,7 +373,15 @@ Turn verify(Context& context) {
 Turn open(Context& context) {
   UpgradeStatus& journey = context.journey();
   const Version version = version_of(journey.hop_to);
-  Turn turn = converge_serving(context, version, journey.server_replicas, journey.worker_replicas);
+  Turn turn = Done{};
+  if (!context.seen.gateway_open) {
+    // Flags now: the restart they need is not seen by anybody. Settle tells if they cannot be set.
+    turn = verify_server(context, version, journey.server_replicas);
+    if (is(turn, Done{})) turn = converge_flags(context, version);
+  }
+  if (is(turn, Done{}) || is(turn, Bad{})) {
+    turn = converge_serving(context, version, journey.server_replicas, journey.worker_replicas);
+  }
   const bool late = since(context, journey.step_started_at) >
                     std::chrono::seconds(context.spec().upgrade.health_timeout_seconds);
   // A verified server serves even when its worker does not come up: Settle says so, loudly.

@@ -38,9 +38,10 @@ struct FakeTask {
 /// The database, as much of it as decides anything.
 struct FakeDatabase {
   bool initialised = false;
-  std::string version;       ///< What the migration record says: `v1.15.4`.
-  std::string core_version = {};  ///< Core migrations applied: ahead of `version` after a bad upgrade.
-  int rows = 0;              ///< Written by users, one a tick while they are let in.
+  std::string version;  ///< What the migration record says: `v1.15.4`.
+  std::string core_version =
+      {};        ///< Core migrations applied: ahead of `version` after a bad upgrade.
+  int rows = 0;  ///< Written by users, one a tick while they are let in.
   bool flags_set = false;
   friend bool operator==(const FakeDatabase&, const FakeDatabase&) = default;
 };

@@ -15,12 +15,13 @@
 // stale reads, an API or a platform that is away, tasks killed, people who change their mind.
 // Oracles read the log of writes and the world, never the controller's own claims.
 //
-//   STACKSPEC_SEED=1234 ctest -R Schedules     replays one schedule and prints what happened
+//   STACKSPEC_SEED=1234 build/release/tests/scenario_test    replays one and prints what happened
 
 namespace stackspec {
 namespace {
 
-constexpr int kSchedules = 2000;
+constexpr unsigned kSchedules = 2000;
+constexpr unsigned kParts = 4;  ///< Test cases they are dealt out to, for as many processors.
 constexpr int kFaultyPasses = 120;
 constexpr int kCalmPasses = 400;
 
@@ -240,22 +241,28 @@ void tell(Schedule& schedule) {
   std::printf("%s\n", to_json(schedule.status()).dump(1).c_str());
 }
 
-TEST(Schedules, NoMishapBreaksAnInvariantAndEveryScheduleComesToRest) {
+void run_schedule(unsigned seed, bool aloud) {
+  SCOPED_TRACE("replay with STACKSPEC_SEED=" + std::to_string(seed));
+  Schedule schedule(seed);
+  schedule.run();
+  if (aloud) tell(schedule);
+  if (::testing::Test::HasFailure()) std::printf("seed %u failed\n", seed);
+}
+
+class Schedules : public ::testing::TestWithParam<unsigned> {};
+
+TEST_P(Schedules, NoMishapBreaksAnInvariantAndEveryOneComesToRest) {
   log::set_level(log::Level::Error);
-  const char* one = std::getenv("STACKSPEC_SEED");
-  const unsigned first = one != nullptr ? static_cast<unsigned>(std::atoi(one)) : 1U;
-  const unsigned last = one != nullptr ? first : kSchedules;
-  for (unsigned seed = first; seed <= last; ++seed) {
-    SCOPED_TRACE("replay with STACKSPEC_SEED=" + std::to_string(seed));
-    Schedule schedule(seed);
-    schedule.run();
-    if (one != nullptr) tell(schedule);
-    if (HasFailure()) {
-      std::printf("seed %u failed\n", seed);
-      return;
-    }
+  if (const char* one = std::getenv("STACKSPEC_SEED")) {
+    if (GetParam() == 0) run_schedule(static_cast<unsigned>(std::atoi(one)), true);
+    return;
+  }
+  for (unsigned seed = 1 + GetParam(); seed <= kSchedules && !HasFailure(); seed += kParts) {
+    run_schedule(seed, false);
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Part, Schedules, ::testing::Range(0U, kParts));
 
 }  // namespace
 }  // namespace stackspec

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "base/version.hpp"
 
 #include <gtest/gtest.h>
@@ -10,8 +11,8 @@ TEST(Version, ParsesReleasesAndNothingElse) {
     const char* text;
     const char* canonical;  // nullptr: refused
   } rows[] = {
-      {"v1.16.6", "v1.16.6"}, {"1.16.6", "v1.16.6"}, {"v1.16", "v1.16"},  {"v0.53.8", "v0.53.8"},
-      {"latest", nullptr},    {"v1", nullptr},       {"v1.", nullptr},    {"v1.16.", nullptr},
+      {"v1.16.6", "v1.16.6"}, {"1.16.6", "v1.16.6"}, {"v1.16", "v1.16"},    {"v0.53.8", "v0.53.8"},
+      {"latest", nullptr},    {"v1", nullptr},       {"v1.", nullptr},      {"v1.16.", nullptr},
       {"v1.016", nullptr},    {"v-1.2", nullptr},    {"v1.2.3.4", nullptr}, {"", nullptr},
       {"v1.99999", nullptr},  {"vv1.2", nullptr},
   };
