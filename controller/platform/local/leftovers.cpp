@@ -19,6 +19,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr int kJustLooking = WEXITED | WNOHANG | WNOWAIT;
+
 template <class Visit>
 void each_process(const Visit& visit) {
   std::error_code failed;
@@ -45,17 +47,26 @@ bool holds(pid_t pid, const struct stat& wanted) {
   return false;
 }
 
-pid_t parent_of(pid_t pid) {
+struct Stat {
+  char state = 'X';
+  pid_t parent = 0;
+  std::uint64_t start_time = 0;
+  bool lives() const { return state != 'Z' && state != 'X'; }
+};
+
+Stat stat_of(pid_t pid) {
   std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
   std::string line;
   std::getline(file, line);
   const auto name_end = line.rfind(')');  // The name may hold anything, brackets too.
-  if (name_end == std::string::npos) return 0;
+  if (name_end == std::string::npos) return {};
   std::istringstream fields(line.substr(name_end + 1));
-  char state = 0;
-  pid_t parent = 0;
-  fields >> state >> parent;
-  return state == 'Z' ? 0 : parent;
+  Stat stat;
+  fields >> stat.state >> stat.parent;
+  std::string skipped;
+  for (int field = 5; field < 22; ++field) fields >> skipped;
+  fields >> stat.start_time;
+  return stat;
 }
 
 std::string command_line_of(pid_t pid) {
@@ -78,7 +89,15 @@ ProcessId named_in_record(const std::string& record_file) {
 
 std::optional<ProcessId> live_process(const std::string& record_file) {
   const ProcessId named = named_in_record(record_file);
-  return named.pid != 0 && is_alive(named) ? std::optional(named) : std::nullopt;
+  if (named.pid == 0) return {};
+  const Stat stat = stat_of(named.pid);
+  if (stat.start_time != named.start_time) return {};
+  // A zombie that cannot be reaped yet has threads which are still ending.
+  siginfo_t info{};
+  const bool ends = !stat.lives() &&
+                    ::waitid(P_PID, static_cast<id_t>(named.pid), &info, kJustLooking) == 0 &&
+                    info.si_pid == 0;
+  return stat.lives() || ends ? std::optional(named) : std::nullopt;
 }
 
 bool record_is_held(const std::string& record_file) {
@@ -108,7 +127,7 @@ std::string exit_of(const ProcessId& process) {
   if (process.pid <= 0) return {};
   siginfo_t info{};
   const auto id = static_cast<id_t>(process.pid);
-  if (::waitid(P_PID, id, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0) return {};
+  if (::waitid(P_PID, id, &info, kJustLooking) != 0 || info.si_pid == 0) return {};
   const bool exited = info.si_code == CLD_EXITED;
   return (exited ? "exit code " : "killed by signal ") + std::to_string(info.si_status);
 }
@@ -116,7 +135,8 @@ std::string exit_of(const ProcessId& process) {
 std::vector<pid_t> working_children(pid_t parent) {
   std::vector<pid_t> children;
   each_process([&](pid_t pid) {
-    if (parent_of(pid) != parent) return;
+    const Stat stat = stat_of(pid);
+    if (stat.parent != parent || !stat.lives()) return;
     if (command_line_of(pid).find("shutting down") == std::string::npos) children.push_back(pid);
   });
   return children;

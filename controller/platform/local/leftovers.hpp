@@ -16,7 +16,7 @@ namespace stackspec::local {
 ProcessId named_in_record(const std::string& record_file);
 
 /// The process a record names, if it lives: also one that has closed the descriptor it was given,
-/// or is just ending and has closed everything.
+/// or is just ending and has closed everything. Reaps nothing.
 std::optional<ProcessId> live_process(const std::string& record_file);
 
 /// Whether anything still holds the record: the process itself or a descendant.

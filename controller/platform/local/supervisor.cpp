@@ -86,14 +86,15 @@ int leftover_signal(Component component) {
 
 std::optional<ProcessId> Supervisor::process(Component component) const {
   const std::string record = folder_.record(component);
-  const ProcessId last = named_in_record(record);
+  if (const auto alive = live_process(record)) return alive;
   // Asked before anything reaps it: reaping forgets the one sentence a person needs.
+  const ProcessId last = named_in_record(record);
   const std::string ending = exit_of(last);
   if (!ending.empty()) {
     static_cast<void>(write_file_atomically(folder_.exit_note(component), ending, 0600));
     static_cast<void>(is_alive(last));
   }
-  return live_process(record);
+  return {};
 }
 
 bool Supervisor::runs(Component component, const std::string& revision) const {
