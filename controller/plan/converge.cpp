@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <cctype>
 #include <nlohmann/json.hpp>
 
 #include "base/hash.hpp"
@@ -66,7 +67,9 @@ Turn converge_component(const Context& context, const ComponentSpec& wanted) {
                      (wanted.replicas > 0 && seen.revision != wanted.revision) ||
                      seen.running < wanted.replicas;
   if (drift) return Do{ApplyComponent{wanted}};
-  const std::string name(to_string(wanted.component));
+  // Gates are PascalCase like conditions: PostgresReady, ServerStopping.
+  std::string name(to_string(wanted.component));
+  name.front() = static_cast<char>(std::toupper(static_cast<unsigned char>(name.front())));
   if (seen.running > wanted.replicas) {
     return wait_for(name + "Stopping", std::to_string(seen.running) + " running",
                     std::to_string(wanted.replicas));

@@ -628,7 +628,7 @@ Turn run_task(const Context& context, TaskInput input) {
         return Bad{std::string(to_string(input.kind)) + "Failed",
                    name + " ended with " + std::to_string(task->exit_code) +
                        (text.empty() ? "" : ": " + text) +
-                       (advice.empty() ? "" : " (known: " + advice + ")")};
+                       (advice.empty() ? "" : " (" + advice + ")")};
       }
       case Outcome::Interrupted: break;  // the next attempt
     }

@@ -315,7 +315,12 @@ milliseconds look_again(const Context& context, const Turn& turn) {
   }
   if (context.status.upgrade) return milliseconds(500);
   if (const Wait* wait = std::get_if<Wait>(&turn)) {
-    return wait->gates.empty() ? milliseconds(0) : seconds(5);
+    if (wait->gates.empty()) return milliseconds(0);
+    // What ends by itself is looked at often; what needs a person or another system less so.
+    const std::string& gate = wait->gates.front().gate;
+    const bool ours = gate == "Task" || gate.ends_with("Ready") || gate.ends_with("Stopping") ||
+                      (gate == "FlagsDrift" && wait->gates.front().next.empty());
+    return ours ? milliseconds(500) : milliseconds(5000);
   }
   // Between 9 and 11 minutes, different from stack to stack, so that many do not probe at once.
   const int jitter = static_cast<int>(context.stack.uid.empty() ? 0 : context.stack.uid.back());

@@ -52,7 +52,23 @@ constexpr std::string_view kGateNames[] = {"Task",
                                            "MigrationCount",
                                            "Sentinel",
                                            "FailedStep",
-                                           "NoCursor"};
+                                           "NoCursor",
+                                           "NotInitialised",
+                                           "LedgerTooNew",
+                                           "WorkspacesAhead",
+                                           "CursorAhead",
+                                           "PostgresReady",
+                                           "RedisReady",
+                                           "ServerReady",
+                                           "WorkerReady",
+                                           "FundraisingReady",
+                                           "GatewayReady",
+                                           "PostgresStopping",
+                                           "RedisStopping",
+                                           "ServerStopping",
+                                           "WorkerStopping",
+                                           "FundraisingStopping",
+                                           "GatewayStopping"};
 
 /// Gates that are everyday waiting: no event, no alarm.
 bool is_quick(const Blocked& gate) {

@@ -54,7 +54,9 @@ constexpr Remedy kRemedies[] = {
     {"No command found for version",
      "the image does not know its own version; use another patch of this minor"},
     {"Could not find flat entity with universal identifier",
-     "known of early 1.16 releases, on every 1.15 database: use v1.16.6"},
+     "a backfill runs before what it needs exists, seen in early 1.16 releases: use the newest "
+     "patch "
+     "of this minor"},
     {"column \"?ViewSortEntity\\.subFieldName\"? does not exist",
      "2.x cannot be reached from 1.22 directly: restore, then go to v1.23.9 first"},
     {"AddWorkspaceIdToIndirectEntities|indexFieldMetadata\\.workspaceId",
