@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import pathlib
 import random
 import re
 import sqlite3
@@ -13,7 +14,7 @@ from harness import STACK, Failure, Front, Host, replace_file
 
 COMPONENTS = ("postgres", "redis", "gateway", "server", "worker", "fundraising")
 OFF = ("DISABLE_DB_MIGRATIONS", "DISABLE_CRON_JOBS_REGISTRATION")
-JOURNEY = 150  # seconds, on a machine busy with other things
+JOURNEY = 100  # seconds, on a machine busy with other things
 
 # Put into every release's entrypoint: one line for each start, written by the process itself.
 AUDIT = r"""
@@ -108,6 +109,11 @@ class Stack(Host):
     def start(self, before_exec=None):
         self.launch(self.documents, before_exec)
 
+    def kill(self):
+        """SIGKILL of the controller, and of nothing else."""
+        self.controller.kill()
+        self.controller.wait()
+
     def install(self, tag, **changes):
         self.write(tag=tag, **changes)
         self.start()
@@ -165,6 +171,16 @@ class Stack(Host):
         pid = pid_in(self.folder / f"run/{component}.record")
         return pid if pid and is_live(pid) else 0
 
+    def roots(self, folder):
+        """Processes that work in the folder and were started by none of those."""
+        parents = {}
+        for entry in pathlib.Path("/proc").iterdir():
+            with contextlib.suppress(OSError, ValueError):
+                if os.readlink(entry / "cwd") == str(folder):
+                    about = (entry / "stat").read_text(errors="replace").rsplit(")", 1)[1].split()
+                    parents[int(entry.name)] = int(about[1])
+        return [pid for pid, parent in parents.items() if parent not in parents]
+
     def port(self, name):
         return read_json(self.folder / "ports.json")[name]
 
@@ -184,6 +200,16 @@ class Stack(Host):
         if done.returncode != 0:
             raise Failure(f"{text}: {done.stderr}")
         return done.stdout.strip()
+
+    def workspace_versions(self):
+        answer = self.front.json("GET", "/rest/workspaces")
+        return {row["version"] for row in answer["data"]["workspaces"]}
+
+    def result(self, kind):
+        """What the newest task of the kind wrote down."""
+        found = sorted(self.folder.glob(f"tasks/*-{kind}-*/out/result.json"),
+                       key=lambda path: path.stat().st_mtime)
+        return read_json(found[-1])
 
     def fundraising(self, method):
         """POST starts a run, which holds the fence back; DELETE ends all runs."""

@@ -4,12 +4,14 @@
 Twenty itself (tests/standin/). Each test has a host of its own and leaves nothing running.
 """
 import os
+import random
 import sys
+import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 from harness import Watcher  # noqa: E402
-from stack import OFF, Sampler, Stack  # noqa: E402
+from stack import OFF, Sampler, Stack, environment_of, is_at  # noqa: E402
 
 PROGRAM = ""
 
@@ -80,6 +82,114 @@ class Upgrade(unittest.TestCase):
         self.assertEqual(len(watcher.outages), 1, watcher.outages)
         history = [(entry["kind"], entry["result"]) for entry in stack.told()["history"]]
         self.assertEqual(history, [("Upgrade", "Upgraded"), ("Install", "Installed")])
+
+    def test_refuses_a_bad_release(self):
+        """v1.18.0 of the stand-in fails for every workspace and exits 0."""
+        stack = self.make_stack("v1.17.4", "v1.18.0", "v1.18.1")
+        stack.install("v1.17.4")
+        stack.write_data()
+        stack.write(tag="v1.18.0")
+        told = stack.wait_told("v1.18.0 is refused", lambda told: told.get("latch"))
+        self.assertEqual(told["latch"]["reason"], "RolledBack")
+        self.assertEqual(told["version"], "v1.17.4")
+        self.assertNotEqual(told["phase"], "Upgrading")
+        self.assertEqual(stack.result("migrate")["exitCode"], 0)
+        server = environment_of(stack.pid("server"))
+        self.assertEqual(server["APP_VERSION"], "1.17.4")
+        self.assert_data(stack)
+        self.assertEqual(stack.workspace_versions(), {"1.17.4"})
+        stack.write_record("Written after the rollback")
+
+        stack.upgrade("v1.18.1")
+        self.assert_data(stack)
+        self.assertEqual(stack.workspace_versions(), {"1.18.1"})
+        self.assert_backups(stack, ["v1.17.4", "v1.17.4"])
+
+    def test_upgrades_what_nobody_signed_up_to(self):
+        """Without a workspace the version query alone is green though nothing was migrated."""
+        stack = self.make_stack("v1.14.0", "v1.15.4", "v1.16.6")
+        stack.install("v1.14")
+        self.assertEqual(stack.sql("select count(*) from core.workspace"), "0")
+        before = int(stack.sql("select count(*) from core._typeorm_migrations"))
+        stack.upgrade("v1.16")
+        shipped = len(list(stack.releases.glob("v1.16.6/app/**/migrations/common/*.js")))
+        after = int(stack.sql("select count(*) from core._typeorm_migrations"))
+        self.assertGreater(shipped, before)
+        self.assertEqual(after, shipped)
+        nullable = stack.sql("select is_nullable from information_schema.columns where "
+                             "table_schema = 'core' and table_name = 'fieldMetadata' and "
+                             "column_name = 'universalIdentifier'")
+        self.assertEqual(nullable, "NO")
+        self.assert_backups(stack, ["v1.14.0", "v1.15.4"])
+        stack.write_data()
+        self.assert_data(stack)
+        self.assertEqual(stack.workspace_versions(), {"1.16.6"})
+
+    def test_survives_kills_of_the_controller(self):
+        """20 kills, some by the clock and some right after an action, spread over 3 upgrades."""
+        seed = int(os.environ.get("STACKSPEC_SEED") or random.SystemRandom().randrange(10**6))
+        print(f"seed {seed}; again: STACKSPEC_SEED={seed}", file=sys.stderr, flush=True)
+        chance = random.Random(seed)
+        stack = self.make_stack("v1.14.0", "v1.15.4", "v1.16.6", "v1.17.4", "v1.18.1", "v1.19.0")
+        sampler = self.watch(stack)
+        stack.install("v1.14")
+        stack.write_data()
+        kills = 0
+        for tag, wanted in (("v1.16", 8), ("v1.18", 16), ("v1.19", 20)):
+            stack.write(tag=tag)
+            kills += self.kill_during(stack, tag, wanted - kills, chance)
+            stack.wait_ready(tag)
+            self.assert_data(stack)
+            stack.write_record(f"Written at {tag}")
+        sampler.finish()
+        self.assertEqual(kills, 20)
+
+        releases = ["1.14.0", "1.15.4", "1.16.6", "1.17.4", "1.18.1", "1.19.0"]
+        self.assertEqual(sampler.wanted, ["v" + release for release in releases])
+        starts = stack.starts()
+        for component in ("server", "worker"):
+            served = [start.version for start in starts if start.what == component]
+            hops = releases if component == "server" else [
+                release for release in releases if release in ("1.14.0", "1.16.6", "1.18.1", "1.19.0")]
+            self.assertEqual(served, hops, f"starts of the {component}")
+        for component in ("postgres", "redis", "gateway"):
+            self.assertEqual(len(sampler.pids[component]), 1, component)
+        tasks = [start.what for start in starts if start.task and start.what]
+        self.assertEqual(sorted(tasks), sorted(set(tasks)), "a task name was started twice")
+        twice = {name: pids for name, pids in sampler.task_pids.items() if len(pids) != 1}
+        self.assertEqual(twice, {}, "a task name was started twice")
+        migrated = [start.version for start in starts if "-migrate-1" in start.what]
+        self.assertEqual(migrated, releases[1:])
+        self.assert_backups(stack, ["v" + release for release in releases[:-1]])
+        self.assert_never_migrates(stack, sampler)
+        self.assert_one_process_each(stack)
+
+    def kill_during(self, stack, tag, count, chance):
+        """Kills and starts again at once, up to `count` times while the upgrade is in flight."""
+        for done in range(count):
+            by_clock = chance.random() < 0.5
+            delay, actions = chance.uniform(0.1, 1.5), chance.randrange(1, 4)
+            before = stack.log.read_text(errors="replace").count('"action"')
+            end = time.monotonic() + (delay if by_clock else 20)
+            while time.monotonic() < end:
+                seen = stack.log.read_text(errors="replace").count('"action"')
+                if not by_clock and seen >= before + actions:
+                    break
+                time.sleep(0.005)
+            if stack.is_stored() and is_at(stack.told(), tag):
+                return done
+            stack.kill()
+            stack.start()
+        return count
+
+    def assert_one_process_each(self, stack):
+        for component, folder in (("postgres", "postgres/data"), ("redis", "redis"),
+                                  ("gateway", "gateway")):
+            self.assertEqual(stack.roots(stack.folder / folder), [stack.pid(component)], component)
+        for component in ("server", "worker"):
+            word = f"dist/standin {component}"
+            found = [about for _, about in stack.leftovers() if word in about]
+            self.assertEqual(len(found), 1, found)
 
 
 if __name__ == "__main__":
