@@ -129,6 +129,8 @@ TaskSeen TaskRunner::look_at(const std::string& name) const {
     seen.outcome = held ? Outcome::Running : Outcome::Interrupted;
   }
   if (const auto result = read_file(paths.result, 65536)) seen.result = parse_task_result(*result);
+  // A result quotes lines of Twenty's log.
+  for (auto& [field, value] : seen.result) value = log::masked(value);
   seen.progress = newest_progress(paths.log);
   seen.log_tail = masked_tail(paths.log);
   return seen;
