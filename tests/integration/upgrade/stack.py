@@ -6,6 +6,7 @@ import os
 import pathlib
 import random
 import re
+import resource
 import sqlite3
 import subprocess
 import threading
@@ -106,17 +107,19 @@ class Stack(Host):
                     "metadata": {"name": name}, "spec": spec}
         replace_file(path or self.documents / f"{name}.json", json.dumps(document, indent=1))
 
-    def start(self, before_exec=None):
-        self.launch(self.documents, before_exec)
+    def start(self, limit=None):
+        """`limit`: no process of the stack can write a file of more bytes."""
+        self.launch(self.documents, limit and (
+            lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))))
 
     def kill(self):
         """SIGKILL of the controller, and of nothing else."""
         self.controller.kill()
         self.controller.wait()
 
-    def install(self, tag, **changes):
+    def install(self, tag, limit=None, **changes):
         self.write(tag=tag, **changes)
-        self.start()
+        self.start(limit)
         self.wait_for("the controller has stored the stack", self.is_stored)
         self.wait_ready(tag)
         self.front = Front(self.told()["url"])
@@ -157,6 +160,10 @@ class Stack(Host):
             row = database.execute("select content, status from objects where kind = ? and name = ?",
                                    (kind, name)).fetchone()
         return row and {"content": json.loads(row[0]), "status": json.loads(row[1]) or {}}
+
+    def phase(self, kind, name):
+        found = self.object(kind, name)
+        return found["status"].get("phase", "") if found else ""
 
     def events(self):
         path = f"file:{self.data}/objects.db?mode=ro"
@@ -251,6 +258,10 @@ def read_json(path):
         return json.loads(path.read_text())
     except (OSError, ValueError):
         return None
+
+
+def read_text(path):
+    return path.read_text() if path.exists() else ""
 
 
 def pid_in(record):

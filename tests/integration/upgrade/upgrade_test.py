@@ -3,15 +3,19 @@
 """upgrade_test.py PROGRAM [Upgrade.test_…]: whole journeys on real processes, everything real but
 Twenty itself (tests/standin/). Each test has a host of its own and leaves nothing running.
 """
+import contextlib
 import os
 import random
+import signal
+import subprocess
 import sys
 import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 from harness import Watcher  # noqa: E402
-from stack import OFF, Sampler, Stack, environment_of, is_at  # noqa: E402
+from stack import (COMPONENTS, OFF, Sampler, Stack, environment_of, is_at,  # noqa: E402
+                   read_text)
 
 PROGRAM = ""
 
@@ -190,6 +194,192 @@ class Upgrade(unittest.TestCase):
             word = f"dist/standin {component}"
             found = [about for _, about in stack.leftovers() if word in about]
             self.assertEqual(len(found), 1, found)
+
+    def test_outlives_postgres_in_a_backup(self):
+        """SIGKILL of the postmaster while pg_dump is at work."""
+        stack = self.make_stack("v1.16.6", "v1.17.4")
+        stack.install("v1.16")
+        stack.write_data()
+        stack.sql("create table core.ballast as select n, md5(n::text) as text "
+                  "from generate_series(1, 600000) n")
+        stack.write(tag="v1.17")
+        draft = stack.wait_for("a dump is being written", lambda: next(
+            (path for path in stack.folder.glob("backups/.tmp-*/database.dump")
+             if path.stat().st_size > 0), None), 60)
+        old = stack.pid("postgres")
+        os.kill(old, signal.SIGKILL)
+        task = draft.parent.name.removeprefix(".tmp-")
+        self.assertFalse((draft.parent.parent / "manifest.json").exists())
+        self.assertNotEqual(read_text(stack.folder / f"tasks/{task}/out/exit"), "0\n")
+
+        told = stack.wait_told("upgraded, or unfenced", lambda told: is_at(told, "v1.17") or (
+            told["history"][0]["result"] == "Unfenced" and not told.get("upgrade")))
+        if not is_at(told, "v1.17"):
+            self.assertEqual(told["version"], "v1.16.6")
+            self.assertEqual(stack.front.send("GET", "/")[0], 200)
+            stack.stackspec("retry", "crm", "--data", str(stack.data))
+            stack.wait_ready("v1.17")
+        self.assertNotEqual(stack.pid("postgres"), old)
+        self.assert_data(stack)
+        self.assertEqual(stack.sql("select count(*) from core.ballast"), "600000")
+        self.assert_backups(stack, ["v1.16.6"])
+
+    def test_unfences_when_the_disk_is_full(self):
+        stack = self.make_stack("v1.16.6", "v1.17.4")
+        folder = stack.work / "small"
+        folder.mkdir()
+        small = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=320m,mode=777", "tmpfs", folder],
+                               capture_output=True, check=False).returncode == 0
+        if small:
+            self.addCleanup(subprocess.run, ["umount", "-l", folder], check=False)
+        folder.chmod(0o777)
+        stack.install("v1.16", limit=None if small else 24 << 20,
+                      backup={"destination": {"path": str(folder)}})
+        stack.write_data()
+        if not small:
+            # Files of 24 MB at most: more than one of PostgreSQL's own is, less than the dump.
+            for name in ("one", "two", "three", "four"):
+                stack.sql(f"create table core.{name} as select sha512(n::text::bytea)::text "
+                          "from generate_series(1, 100000) n")
+        stack.fundraising("POST")
+        stack.write(tag="v1.17")
+        stack.wait_gate("FundraisingRuns")  # The disk was measured, nothing is fenced yet.
+        if small:
+            with open(folder / "filler", "wb", buffering=0) as filler:
+                with contextlib.suppress(OSError):
+                    while True:
+                        filler.write(bytes(1 << 16))
+        stack.fundraising("DELETE")
+        told = stack.wait_told("unfenced", lambda told: not told.get("upgrade")
+                               and told["history"][0]["result"] == "Unfenced")
+        self.assertEqual(told["version"], "v1.16.6")
+        self.assertEqual(environment_of(stack.pid("server"))["APP_VERSION"], "1.16.6")
+        self.assertEqual(stack.gates()["BackOff"]["seen"], "1 failed tries")
+        self.assert_data(stack)
+        stack.write_record("Written after the disk was full")
+        why = told["history"][0]["message"]
+        events = [event["note"] for event in stack.events() if event["reason"] == "Unfenced"]
+        self.assertEqual(events, [why])
+        self.assertFalse(list(folder.glob("*/manifest.json")))
+        self.assertFalse(list(folder.glob(".tmp-*")))
+        if not small:
+            return
+        self.assertIn("backupFailed", why)
+        self.assertIn(f"no space left in {folder}", why)
+        (folder / "filler").unlink()
+        stack.stackspec("retry", "crm", "--data", str(stack.data))
+        stack.wait_ready("v1.17")
+        self.assert_data(stack)
+
+    def test_names_the_foreign_session_that_blocks(self):
+        stack = self.make_stack("v1.16.6", "v1.17.4")
+        stack.install("v1.16")
+        stack.write_data()
+        stack.fundraising("POST")
+        early = self.open_session(stack, "nightly-report")
+        stack.write(tag="v1.17")
+        self.assertIn("nightly-report", stack.wait_gate("ForeignSessions")["seen"])
+        self.assertEqual(stack.told()["upgrade"]["step"], "Preflight")
+        self.assertEqual(stack.front.send("GET", "/")[0], 200)
+        self.end_session(early)
+
+        stack.wait_gate("FundraisingRuns")
+        late = self.open_session(stack, "warehouse-sync")
+        stack.fundraising("DELETE")
+        gate = stack.wait_gate("ForeignSessions")
+        self.assertIn("warehouse-sync", gate["seen"])
+        self.assertIn(f"pid {late.backend}", gate["seen"])
+        self.assertIn(f"pg_terminate_backend({late.backend})", gate["next"])
+        self.assertEqual(stack.told()["upgrade"]["step"], "Fence")
+        self.assertEqual(stack.front.send("GET", "/")[0], 503)
+        self.assertEqual(stack.backups(), [])
+        self.end_session(late)
+        stack.wait_ready("v1.17")
+        self.assert_data(stack)
+        self.assert_backups(stack, ["v1.16.6"])
+
+    def open_session(self, stack, application):
+        """A psql inside a transaction that has read the users' workspaces."""
+        command, environment = stack.psql(application)
+        session = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, text=True,
+                                   stdout=subprocess.PIPE)
+        self.addCleanup(self.end_session, session)
+        session.stdin.write("begin; select count(*) from core.workspace; select pg_backend_pid();\n")
+        session.stdin.flush()
+        self.assertEqual(session.stdout.readline(), "2\n")
+        session.backend = int(session.stdout.readline())
+        return session
+
+    def end_session(self, session):
+        if session.poll() is None:
+            session.stdin.close()
+            session.wait(10)
+            session.stdout.close()
+
+    def test_keeps_what_runs(self):
+        """A dead worker comes back; a removed file removes nothing."""
+        stack = self.make_stack("v1.16.6")
+        stack.install("v1.16")
+        stack.write_data()
+        old = stack.pid("worker")
+        os.kill(old, signal.SIGKILL)
+        stack.wait_for("another worker", lambda: stack.pid("worker") not in (0, old), 60)
+        stack.wait_ready("v1.16")
+        stack.front.json("POST", "/rest/jobs", {"name": "Made by the new worker"})
+        stack.wait_for("the worker works", lambda: "Made by the new worker" in
+                       [name for _, name in stack.front.companies()])
+
+        pids = {component: stack.pid(component) for component in COMPONENTS}
+        stack.file.unlink()
+        # Handled after the removal, so that was seen too.
+        stack.put("StackBackup", "after-removal", {"stackRef": {"name": "crm"}})
+        stack.wait_for("the backup is proven", lambda: stack.phase("StackBackup", "after-removal")
+                       == "Proven", 60)
+        self.assertEqual({component: stack.pid(component) for component in COMPONENTS}, pids)
+        self.assertTrue(all(pids.values()), pids)
+        self.assertTrue(is_at(stack.told(), "v1.16"))
+        self.assertEqual(stack.front.send("GET", stack.content_path), (200, stack.content))
+
+    def test_restores_when_the_loss_is_accepted(self):
+        stack = self.make_stack("v1.16.6")
+        stack.install("v1.16")
+        stack.write_data()
+        stack.put("StackBackup", "before-import", {"stackRef": {"name": "crm"}, "reason": "import"})
+        stack.wait_for("the backup is proven", lambda: stack.phase("StackBackup", "before-import")
+                       == "Proven", 60)
+        status = stack.object("StackBackup", "before-import")["status"]
+        self.assertEqual(status["proof"], "L4")
+        self.assertEqual([(backup["id"], backup["proven"]) for backup in stack.backups()],
+                         [("before-import", True)])
+        before = stack.companies
+        stack.write_record("Written after the backup")
+
+        restore = {"stackRef": {"name": "crm"}, "from": {"backupRef": {"name": "before-import"}}}
+        stack.put("StackRestore", "hasty", restore)
+        message = stack.wait_for("the restore says why not", lambda: (
+            stack.object("StackRestore", "hasty") or {"status": {}})["status"].get("message"))
+        cutoff = status["cutoff"]["time"]
+        self.assertIn(f"everything written since {cutoff} would be lost", message)
+        self.assertIn("spec.acceptLossSince", message)
+        self.assertEqual(stack.phase("StackRestore", "hasty"), "Pending")
+        self.assertEqual(stack.front.companies(), stack.companies)
+        self.assertFalse(list(stack.folder.glob("tasks/*-restore-*")))
+
+        stack.put("StackRestore", "decided", {**restore, "acceptLossSince": cutoff})
+        stack.wait_for("the restore is done", lambda: stack.phase("StackRestore", "decided")
+                       == "Done", 90)
+        self.assertEqual(stack.phase("StackRestore", "hasty"), "Pending")
+        told = stack.told()
+        self.assertEqual((told["version"], told["history"][0]["kind"], told["history"][0]["result"]),
+                         ("v1.16.6", "Restore", "Restored"))
+        stack.companies = before
+        self.assert_data(stack)
+        old = stack.sql("select count(*) from pg_namespace where nspname ~ '^stackspec_old_'")
+        self.assertGreaterEqual(int(old), 2)
+        aside = stack.sql(r"select nspname from pg_namespace where nspname ~ "
+                          r"'^stackspec_old_.*core$'")
+        self.assertEqual(stack.sql(f'select count(*) from "{aside}".workspace'), "2")
+        stack.write_record("Written after the restore")
 
 
 if __name__ == "__main__":
