@@ -83,10 +83,10 @@ def forms(value):
     found = {raw, json.dumps(value)[1:-1].encode(), urllib.parse.quote(value).encode(),
              urllib.parse.quote(value, safe="").encode(), urllib.parse.quote_plus(value).encode(),
              plain, plain.rstrip(b"="), base64.urlsafe_b64encode(raw), raw.hex().encode()}
-    # Inside of other text its base64 begins at any of three places; what all have is the middle.
-    for lead in (1, 2):
-        middle = base64.b64encode(b"x" * lead + raw)[4:]
-        found.add(middle[: len(middle) - 4])
+    # Inside of other text its base64 begins at any of three places; the whole groups are the same.
+    for lead in range(3):
+        whole = (lead + len(raw)) // 3 * 4
+        found.add(base64.b64encode(b"x" * lead + raw)[4 if lead else 0:whole])
     return found
 
 
@@ -211,6 +211,16 @@ class Host:
         self.run("status", "crm", "--data", self.data)
         return done.returncode == 0
 
+    def environments(self):
+        """Of the stack's own processes."""
+        for entry in pathlib.Path("/proc").iterdir():
+            try:
+                content = (entry / "environ").read_bytes() if entry.name.isdigit() else b""
+            except OSError:
+                continue
+            if str(self.data).encode() in content:
+                yield content
+
     def stop(self):
         if self.controller is not None and self.controller.poll() is None:
             self.controller.send_signal(signal.SIGTERM)
@@ -269,6 +279,7 @@ class Canary(unittest.TestCase):
         cls.end = host.status()["status"]
         cls.metrics_at_end = host.get("/metrics")
         cls.wrong_modes = cls.modes(host)
+        cls.in_use = set(canaries_in(b"\0".join(host.environments())))
         host.stop()
         cls.lines.finish()
 
@@ -296,6 +307,14 @@ class Canary(unittest.TestCase):
         self.assertEqual(self.answers, [True, True, False], self.host.log_tail())
         self.assertEqual(self.versions, [GOOD, NEXT, NEXT])
         self.assertEqual(self.end["latch"]["reason"], "RolledBack")
+        self.assertEqual(self.in_use, set(CANARIES), "some canary is given to no process")
+
+    def test_a_canary_is_found_in_every_form(self):
+        for name, value in CANARIES.items():
+            for text in (value, json.dumps({"a": value}), "http://u:" + urllib.parse.quote(value, ""),
+                         *(base64.b64encode(("u:xyz"[:lead] + value + "!").encode()).decode()
+                           for lead in range(3))):
+                self.assertEqual(canaries_in(b"before " + text.encode() + b" after"), [name], text)
 
     def test_the_program_says_no_secret(self):
         self.assertGreater(len(self.host.said), 5000)
