@@ -44,7 +44,7 @@ class Front:
 
     def json(self, method, path, body=None):
         status, text = self.send(method, path, body)
-        if status not in (200, 201):
+        if status not in (200, 201, 202):
             raise Failure(f"{method} {path} answered {status}: {text[:200]!r}")
         return json.loads(text)
 

@@ -100,11 +100,14 @@ class Stack(Host):
 
     def write(self, **changes):
         self.spec.update(changes)
-        self.put("StackSpec", STACK, self.spec, self.file)
+        self.put("StackSpec", STACK, self.spec, path=self.file)
 
-    def put(self, kind, name, spec, path=None):
+    def write_annotated(self, annotations):
+        self.put("StackSpec", STACK, self.spec, annotations, self.file)
+
+    def put(self, kind, name, spec, annotations=None, path=None):
         document = {"apiVersion": "stackspec.dev/v1alpha1", "kind": kind,
-                    "metadata": {"name": name}, "spec": spec}
+                    "metadata": {"name": name, "annotations": annotations or {}}, "spec": spec}
         replace_file(path or self.documents / f"{name}.json", json.dumps(document, indent=1))
 
     def start(self, limit=None):
