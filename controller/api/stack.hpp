@@ -319,8 +319,9 @@ struct StackStatus {
   std::string system_identifier;  ///< Of the PostgreSQL cluster, once seen.
   int failures = 0;               ///< Unfenced journeys in a row; drives the back-off.
   std::string retry_at;           ///< RFC 3339; the next journey does not start before.
-  int flags_attempt = 0;          ///< Tasks started to repair flags; part of their names.
-  std::string flags_applied;      ///< Revision of the flags that server and worker run with.
+  int flags_attempt =
+      0;  ///< Minute (since 1970) of the newest repair of flags; part of task names.
+  std::string flags_applied;  ///< Revision of the flags that server and worker run with.
   /// Actions decided so far. Every action changes it, so that a pass which decided on an old status
   /// fails at its write and never gets to act.
   std::int64_t action_count = 0;

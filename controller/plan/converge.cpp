@@ -11,7 +11,7 @@ namespace stackspec {
 
 namespace {
 
-constexpr int kMaxQuickFlagRepairs = 3;
+constexpr std::chrono::minutes kFlagRepairEvery{10};
 
 std::string shown(const HttpSeen& http) {
   return http.status == 0 ? "no answer" : std::to_string(http.status);
@@ -38,6 +38,11 @@ int flag_drift(const Context& context) {
     }
   }
   return drifted;
+}
+
+/// The task will not be tried again under its present name: a verdict, or killed too often.
+bool is_spent(const Context& context, const TaskInput& input) {
+  return std::holds_alternative<Bad>(run_task(context, input));
 }
 
 std::string flags_revision(const Context& context) {
@@ -192,10 +197,16 @@ Turn converge_flags(Context& context, const Version& version) {
     return drift("");
   }
   if (drifted == 0) return Done{};
-  if (written) ++context.status.flags_attempt;
-  if (context.status.flags_attempt > kMaxQuickFlagRepairs && !context.status.upgrade) {
-    // Something keeps undoing the flags: say so instead of restarting the stack again and again.
-    return drift("find who writes core.\"featureFlag\", then annotate stackspec.dev/retry");
+  const bool failed = !written && is_spent(context, task());
+  if (written || failed) {
+    // A new workspace is an everyday reason; somebody who keeps undoing the flags is none to
+    // restart the stack again and again.
+    const auto minute = std::chrono::floor<std::chrono::minutes>(context.now).time_since_epoch();
+    if (minute - std::chrono::minutes(context.status.flags_attempt) < kFlagRepairEvery) {
+      return drift(failed ? "read the log of task " + last->name + "; tried again in 10 minutes"
+                          : "repaired every 10 minutes; find who writes core.\"featureFlag\"");
+    }
+    context.status.flags_attempt = static_cast<int>(minute.count());
   }
   Turn turn = run_task(context, task());
   if (std::holds_alternative<Done>(turn)) return drift("");

@@ -378,8 +378,11 @@ Turn open(Context& context) {
     // Flags now: the restart they need is not seen by anybody. Settle tells if they cannot be set.
     turn = verify_server(context, version, journey.server_replicas);
     if (is(turn, Done{})) turn = converge_flags(context, version);
+    // Flags that cannot be set do not keep users out.
+    const Wait* wait = std::get_if<Wait>(&turn);
+    if (wait != nullptr && !wait->gates.front().next.empty()) turn = Done{};
   }
-  if (is(turn, Done{}) || is(turn, Bad{})) {
+  if (is(turn, Done{})) {
     turn = converge_serving(context, version, journey.server_replicas, journey.worker_replicas);
   }
   const bool late = since(context, journey.step_started_at) >

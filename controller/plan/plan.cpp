@@ -36,8 +36,6 @@ void handle_annotations(Context& context) {
   context.status.latch.reset();
   context.status.failures = 0;
   context.status.retry_at.clear();
-  context.status.flags_attempt = 0;
-  context.status.flags_applied.clear();
   if (context.status.upgrade && context.status.upgrade->reason == kStuck) {
     UpgradeStatus& journey = context.journey();
     journey.id = short_hash(journey.id + token);

@@ -32,6 +32,8 @@ MUTANTS = [
      "? Step::RollBack : Step::Backup}", "? Step::RollBack : Step::Migrate}"),
     ("gateway-closed", "I4: no user writes behind the fence", "plan/ladder.cpp",
      "if (context.seen.gateway_open) {  // guard(gateway-closed)", "if (false) {"),
+    ("fence-kept", "I2: a fence lowered by hand voids the backup", "plan/ladder.cpp",
+     "if (!is(turn, Do{})) return turn;  // guard(fence-kept)", "return turn;"),
     ("server-stopped", "I3/I4: the server is down while the database changes", "plan/ladder.cpp",
      "turn = stop_component(context, Component::Server);", "turn = Done{};"),
     ("worker-stopped", "I3: the worker is down while the database changes", "plan/ladder.cpp",
@@ -68,10 +70,9 @@ MUTANTS = [
      "context.status.upgrade->step_started_at) > limit) {", "context.status.upgrade->step_started_at) > limit * 1000000) {"),
     ("three-attempts", "I7: interrupted work is tried three times, not for ever", "plan/ladder.cpp",
      "constexpr int kMaxAttempts = 3;", "constexpr int kMaxAttempts = 1000;"),
-    ("worker-env", "I3: the worker never migrates", "twenty/component.cpp", None, None),
 ]
 
-PROGRAMS = ["model_test", "plan_test", "twenty_test"]
+PROGRAMS = ["model_test", "plan_test"]
 
 
 def failures(build):
@@ -103,8 +104,6 @@ def main():
             sys.exit("the tests fail before anything is removed")
         print("| guard removed | what it keeps | caught by |\n|---|---|---|")
         for name, keeps, file, text, without in MUTANTS:
-            if text is None:
-                continue
             path = copy / "controller" / file
             original = path.read_text()
             if original.count(text) < 1:

@@ -137,6 +137,58 @@ TEST(Ladder, PutsDatabaseAndImageBackWhenAReleaseIsBadThoughItsTaskEndedWell) {
   EXPECT_EQ(play.stack.status.last_handled_retry, "1");
 }
 
+TEST(Ladder, DoesNotMigrateOnABackupThatIsNotTheOneItNeeds) {
+  const struct {
+    const char* name;
+    void (*spoil)(Seen& seen);
+  } rows[] = {
+      {"not proven", [](Seen& seen) { seen.backups.front().proven = false; }},
+      {"of another release", [](Seen& seen) { seen.backups.front().source_version = "v1.14.0"; }},
+      {"of another database", [](Seen& seen) { seen.backups.front().system_identifier = "1"; }},
+      {"gone", [](Seen& seen) { seen.backups.clear(); }},
+  };
+  for (const auto& row : rows) {
+    SCOPED_TRACE(row.name);
+    Play play = served("v1.15.4");
+    play.stack.spec.tag = "v1.16.6";
+    const auto proven = [&] {
+      return !play.world.backups.empty() && play.world.backups.begin()->second.proven;
+    };
+    while (!proven()) play.step();
+    Seen seen = play.world.see();
+    row.spoil(seen);
+    const Plan plan = make_plan(play.stack, seen, Catalog::builtin(), play.now);
+    ASSERT_TRUE(plan.status.upgrade);
+    EXPECT_EQ(plan.status.upgrade->step, "Unfence");
+    EXPECT_EQ(plan.status.upgrade->reason, "BackupNotProven");
+    EXPECT_FALSE(plan.status.upgrade->point_of_no_return);
+  }
+}
+
+TEST(Ladder, FlagsThatCannotBeSetDoNotKeepUsersOutAndAreTriedAgain) {
+  Play play = served("v1.15.4");
+  play.stack.spec.flags = {{"IS_AI_ENABLED", true}};
+  const auto fail_flags = [&] {
+    for (auto& [name, task] : play.world.tasks) {
+      if (task.kind == TaskKind::Flags) {
+        task.outcome = Outcome::Failed;
+        play.world.database.flags_set = false;
+      }
+    }
+  };
+  for (int i = 0; i < 20; ++i, fail_flags()) play.step();
+  EXPECT_EQ(play.gate(), "FlagsDrift");
+  EXPECT_NE(play.stack.status.blocked_by.front().next.find("log of task"), std::string::npos);
+  play.stack.spec.tag = "v1.16.6";
+  for (int i = 0; i < 200; ++i, fail_flags()) play.step();
+  EXPECT_TRUE(play.world.gateway_open);
+  EXPECT_EQ(play.stack.status.version, "v1.16.6");
+  play.now += 11min;
+  play.run(20);
+  EXPECT_TRUE(play.world.database.flags_set);
+  EXPECT_EQ(play.condition("Ready"), "True Settled");
+}
+
 TEST(Ladder, GoesBackOnlyToTheLastVerifiedRelease) {
   Play play = served("v1.15.4");
   play.world.faults.mute_release = "v1.17.4";
