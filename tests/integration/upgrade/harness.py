@@ -106,7 +106,8 @@ class Host:
     # ---- the program ----
 
     def stackspec(self, *arguments):
-        done = subprocess.run([self.program, *arguments], capture_output=True, text=True, check=False)
+        done = subprocess.run([self.program, *arguments], capture_output=True, text=True,
+                              check=False)
         if done.returncode != 0:
             raise Failure(f"stackspec {' '.join(arguments)}: {done.stderr.strip()}")
         return done.stdout

@@ -160,8 +160,8 @@ class Stack(Host):
         """As stored; None when it is not."""
         path = f"file:{self.data}/objects.db?mode=ro"
         with contextlib.closing(sqlite3.connect(path, uri=True, timeout=10)) as database:
-            row = database.execute("select content, status from objects where kind = ? and name = ?",
-                                   (kind, name)).fetchone()
+            query = "select content, status from objects where kind = ? and name = ?"
+            row = database.execute(query, (kind, name)).fetchone()
         return row and {"content": json.loads(row[0]), "status": json.loads(row[1]) or {}}
 
     def phase(self, kind, name):
