@@ -26,6 +26,7 @@ constexpr Unsupported kStack[] = {
     {"/backup/destination/s3", "spec.backup.destination.s3", "use path or pvc"},
     {"/n8n/enabled", "spec.n8n.enabled", "use false", "false"},
     {"/extensions", "spec.extensions", "remove it", "[]"},
+    {"/admin", "spec.admin", "sign up through the gateway"},
     {"/database/external", "spec.database.external", "use managed"},
     {"/redis/external", "spec.redis.external", "use managed"},
 };

@@ -18,6 +18,8 @@ namespace {
 
 using std::chrono::milliseconds;
 
+constexpr milliseconds kDeathsEvery{1000};
+
 /// Consecutive failures of each stack. Any thread.
 class Failures {
  public:
@@ -58,6 +60,7 @@ class Running {
     for (const char* kind : {"StackSpec", "StackBackup", "StackRestore", "Secret", "ConfigMap"}) {
       threads.emplace_back([this, kind, stop] { watch(kind, stop); });
     }
+    threads.emplace_back([this, stop] { listen_for_deaths(stop); });
     for (int i = 0; i < options_.workers; ++i) {
       threads.emplace_back([this, stop] { work(stop); });
     }
@@ -106,6 +109,13 @@ class Running {
           },
           stop);
       if (!ended && ended.error().kind == ErrorKind::Cancelled) return;
+    }
+  }
+
+  void listen_for_deaths(const std::stop_token& stop) {
+    while (!stop.stop_requested()) {
+      for (const StackKey& key : parts_.platform.died()) add(key, parts_.clock.steady_now());
+      pause(kDeathsEvery, stop);
     }
   }
 

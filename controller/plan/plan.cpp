@@ -144,11 +144,14 @@ void end_with_verdict(Context& context, const Bad& bad) {
   journey.message = bad.reason + ": " + bad.message;
 }
 
-/// A restore a person asked for, oldest first.
+/// The oldest restore a person asked for that can start; a refused one holds up nobody.
 bool start_restore(Context& context) {
-  if (context.seen.restore_requests.empty()) return false;
-  const RestoreRequest& request = context.seen.restore_requests.front();
-  if (!why_not_restore(context.seen, request).empty()) return false;  // guard(loss-accepted)
+  const auto& requests = context.seen.restore_requests;
+  const auto found = std::find_if(requests.begin(), requests.end(), [&](const auto& each) {
+    return why_not_restore(context.seen, each).empty();  // guard(loss-accepted)
+  });
+  if (found == requests.end()) return false;
+  const RestoreRequest request = *found;
   const BackupSeen* backup = context.seen.backup(request.backup);
   start_journey(context, "Restore", context.status.version, backup->source_version, {});
   context.journey().backup = backup->id;

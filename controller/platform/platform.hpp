@@ -44,6 +44,10 @@ class Platform {
   /// Errors: NotFound (release folder, image, Secret), Unavailable, Conflict (another controller).
   virtual Result<void> act(const Stack& stack, const Action& action, const SecretValues& secrets,
                            std::stop_token stop) = 0;
+
+  /// Stacks of which something died since the last call, for platforms that cannot tell by
+  /// themselves: the controller asks every second, so this must be cheap. Called by one thread.
+  virtual std::vector<StackKey> died() { return {}; }
 };
 
 }  // namespace stackspec

@@ -55,7 +55,7 @@ MUTANTS = [
      "Turn restore_data(Context& context) {\n  Turn turn = hold_fence(context);",
      "Turn restore_data(Context& context) {\n  Turn turn = Done{};"),
     ("loss-accepted", "I4: a person accepts the loss", "plan/plan.cpp",
-     "if (!why_not_restore(context.seen, request).empty()) return false;", ""),
+     "return why_not_restore(context.seen, each).empty();  // guard(loss-accepted)", "return true;"),
     ("flush-redis", "caches and queues go with the data they belong to", "plan/ladder.cpp",
      "if (context.seen.redis.keys > 0) return Do{FlushRedis{}};", ""),
     ("latch", "I7: a bad verdict is not tried again by itself", "plan/plan.cpp",

@@ -122,6 +122,7 @@ class Local final : public LocalPlatform {
   Result<PlatformSeen> observe(const Stack& stack, std::stop_token stop) override;
   Result<void> act(const Stack& stack, const Action& action, const SecretValues& secrets,
                    std::stop_token stop) override;
+  std::vector<StackKey> died() override;
   Result<void> stop_stack(const StackKey& key, std::stop_token stop) override;
 
  private:
@@ -138,6 +139,9 @@ class Local final : public LocalPlatform {
   FileLock lock_;
   const Clock& clock_;
   std::mutex choosing_ports_;  ///< Two new stacks must not choose the same.
+  std::mutex knowing_;
+  std::set<StackKey> known_;                         // guarded by knowing_
+  std::set<std::pair<StackKey, Component>> living_;  // only died() uses it
 };
 
 Result<Endpoints> Local::settle_in(const Site& site, const Stack& stack) {
@@ -182,6 +186,10 @@ Result<PlatformSeen> Local::observe(const Stack& stack, std::stop_token stop) {
   seen.capabilities.image_location = "release folder " + host_.release_folder + "/<tag>";
   if (stack.deleting && !site.folder.exists()) return seen;
   seen.endpoints = TRY(settle_in(site, stack));
+  {
+    const std::lock_guard guard(knowing_);
+    known_.insert(stack.key);
+  }
   TRY(housekeep(site, stop));
   for (const Component component : kAllComponents) {
     if (stop.stop_requested()) return Error{ErrorKind::Cancelled, "stopped"};
@@ -262,6 +270,28 @@ Result<void> Local::act(const Stack& stack, const Action& action, const SecretVa
           },
       },
       action);
+}
+
+std::vector<StackKey> Local::died() {
+  std::set<StackKey> known;
+  {
+    const std::lock_guard guard(knowing_);
+    known = known_;
+  }
+  std::vector<StackKey> dead;
+  for (const StackKey& key : known) {
+    const Site site(host_, key, clock_);
+    bool lost = false;
+    for (const Component component : kAllComponents) {
+      if (site.supervisor.process(component)) {
+        living_.emplace(key, component);
+      } else if (living_.erase({key, component}) > 0) {
+        lost = true;
+      }
+    }
+    if (lost) dead.push_back(key);
+  }
+  return dead;
 }
 
 Result<void> Local::stop_stack(const StackKey& key, std::stop_token stop) {

@@ -164,6 +164,7 @@ TEST(Validate, RefusesWhatIsNotSupportedYet) {
           "credentialsSecretRef":{"name":"c"}}}})",
        "spec.backup.destination.s3"},
       {R"("n8n":{"enabled":true})", "spec.n8n.enabled"},
+      {R"("admin":{"credentialsSecretRef":{"name":"a"}})", "spec.admin"},
       {R"("extensions":[{"name":"a","image":"b"}])", "spec.extensions"},
       {R"("smoke":[{"name":"a","image":"b"}])", "spec.smoke[0].image"},
       {R"("database":{"external":{"urlSecretRef":{"name":"a","key":"b"}}})",

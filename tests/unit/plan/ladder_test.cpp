@@ -294,7 +294,8 @@ TEST(Ladder, ARestoreNeedsThePersonsWordForTheLoss) {
   EXPECT_NE(why_not_restore(play.world.see(), play.world.restore_requests.front()).find("accept"),
             std::string::npos);
 
-  play.world.restore_requests = {{"back", backup, "2026-11-21T08:00:00Z"}};
+  // The refused one, first in line, holds up nobody.
+  play.world.restore_requests = {{"hasty", backup, ""}, {"back", backup, "2026-11-21T08:00:00Z"}};
   while (!play.stack.status.upgrade) play.step();
   EXPECT_EQ(play.stack.status.upgrade->requested_by, "back");
   while (play.stack.status.upgrade) play.step();
