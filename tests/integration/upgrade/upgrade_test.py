@@ -327,8 +327,6 @@ class Upgrade(unittest.TestCase):
             session.stdout.close()
 
     def test_restarts_a_dead_worker_by_itself(self):
-        """Not among the registered tests yet: at rest nothing watches for dead processes, so the
-        worker comes back only with the next look, up to 11 minutes later."""
         stack = self.make_stack("v1.16.6")
         stack.install("v1.16")
         self.kill_worker(stack, {})

@@ -122,7 +122,9 @@ TEST(Codec, WritesOnlyWhatTheSchemaKnows) {
                        {"metadata", {{"name", "crm"}}},
                        {"spec", to_json(full_spec())},
                        {"status", to_json(full_status())}};
-  EXPECT_EQ(to_string(validate(object, nullptr)), "");
+  // Every field is known; the one that has a struct already and no function yet is refused as such.
+  EXPECT_EQ(to_string(validate(object, nullptr)),
+            "spec.admin: not supported yet; sign up through the gateway");
   // The default of every field is there, so the full values must differ from it everywhere.
   EXPECT_EQ(object["status"]["upgrade"].size(), 25U);
   EXPECT_EQ(object["spec"].size(), 21U);

@@ -141,7 +141,7 @@ TEST(UpgradeLog, AdvisesOnKnownFailures) {
     const char* advice;
   } rows[] = {
       {"Unable to run the upgrade command. Aborting", "previous minor"},
-      {"Could not find flat entity with universal identifier 2020", "v1.16.6"},
+      {"Could not find flat entity with universal identifier 2020", "newest patch"},
       {"column ViewSortEntity.subFieldName does not exist", "v1.23.9"},
       {"Query read timeout", "PG_DATABASE_PRIMARY_TIMEOUT_MS"},
       {"relation \"core.upgradeMigration\" does not exist", "older than 1.21"},
