@@ -152,7 +152,7 @@ class Host:
             return ""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
-    def wait_for(self, what, true, limit=30):
+    def wait_for(self, what, true, limit=90):
         """Polls until `true()` is, and returns what it said."""
         end = time.monotonic() + limit
         while not (answer := true()):

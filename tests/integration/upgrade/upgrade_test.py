@@ -263,6 +263,7 @@ class Upgrade(unittest.TestCase):
                                and told["history"][0]["result"] == "Unfenced")
         self.assertEqual(told["version"], "v1.16.6")
         self.assertEqual(environment_of(stack.pid("server"))["APP_VERSION"], "1.16.6")
+        stack.wait_gate("BackOff")
         self.assertEqual(stack.gates()["BackOff"]["seen"], "1 failed tries")
         self.assert_data(stack)
         stack.write_record("Written after the disk was full")
