@@ -113,6 +113,9 @@ inline constexpr const char* kTargetChanged = "TargetChanged";
 inline constexpr const char* kRetried = "Retried";
 inline constexpr const char* kStuck = "Stuck";  ///< A verdict without a way back: a person decides.
 
+/// `server` -> `Server`: gates and reasons are PascalCase like conditions.
+std::string pascal_case(std::string_view word);
+
 /// `1.16.6` or `v1.16.6` -> Version; a version our own status wrote always parses.
 Version version_of(const std::string& tag);
 

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <cctype>
 #include <nlohmann/json.hpp>
 
 #include "base/hash.hpp"
@@ -72,9 +71,7 @@ Turn converge_component(const Context& context, const ComponentSpec& wanted) {
                      (wanted.replicas > 0 && seen.revision != wanted.revision) ||
                      seen.running < wanted.replicas;
   if (drift) return Do{ApplyComponent{wanted}};
-  // Gates are PascalCase like conditions: PostgresReady, ServerStopping.
-  std::string name(to_string(wanted.component));
-  name.front() = static_cast<char>(std::toupper(static_cast<unsigned char>(name.front())));
+  const std::string name = pascal_case(to_string(wanted.component));
   if (seen.running > wanted.replicas) {
     return wait_for(name + "Stopping", std::to_string(seen.running) + " running",
                     std::to_string(wanted.replicas));

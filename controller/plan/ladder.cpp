@@ -628,7 +628,7 @@ Turn run_task(const Context& context, TaskInput input) {
         const auto failure = task->result.find("failure");
         const std::string text = failure != task->result.end() ? failure->second : task->log_tail;
         const std::string advice = advice_for(text);
-        return Bad{std::string(to_string(input.kind)) + "Failed",
+        return Bad{pascal_case(to_string(input.kind)) + "Failed",
                    name + " ended with " + std::to_string(task->exit_code) +
                        (text.empty() ? "" : ": " + text) +
                        (advice.empty() ? "" : " (" + advice + ")")};

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "plan/plan.hpp"
+#include <cctype>
+
+#include "plan/context.hpp"
 
 namespace stackspec {
 
@@ -40,6 +42,12 @@ std::string_view to_string(TaskKind kind) {
     case TaskKind::Flags: return "flags";
   }
   return "unknown";
+}
+
+std::string pascal_case(std::string_view word) {
+  std::string text(word);
+  if (!text.empty()) text[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(text[0])));
+  return text;
 }
 
 std::string describe(const Action& action) {

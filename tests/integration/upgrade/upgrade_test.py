@@ -274,7 +274,7 @@ class Upgrade(unittest.TestCase):
         self.assertFalse(list(folder.glob(".tmp-*")))
         if not small:
             return
-        self.assertIn("backupFailed", why)
+        self.assertIn("BackupFailed", why)
         self.assertIn(f"no space left in {folder}", why)
         (folder / "filler").unlink()
         stack.stackspec("retry", "crm", "--data", str(stack.data))
