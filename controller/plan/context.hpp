@@ -72,6 +72,8 @@ Turn converge_foundation(Context& context);
 /// Everything that serves, at `version`, gateway open. Done when all of it is ready.
 Turn converge_serving(Context& context, const Version& version, int server_replicas,
                       int worker_replicas);
+/// What users reach from now on: the stack, or the maintenance page.
+Do switch_gateway(const Context& context, GatewayMode mode);
 /// One component: Do(apply) on drift, Wait while not ready, Done.
 Turn converge_component(const Context& context, const ComponentSpec& wanted);
 /// Server at `version` with `replicas`, answering a real query through the private listener.

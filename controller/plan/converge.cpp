@@ -65,6 +65,10 @@ std::optional<ComponentSpec> wanted_component(const Context& context, Component 
   return std::nullopt;
 }
 
+Do switch_gateway(const Context& context, GatewayMode mode) {
+  return {SwitchGateway{mode, has_fundraising(context)}};
+}
+
 Turn converge_component(const Context& context, const ComponentSpec& wanted) {
   const ComponentSeen& seen = context.seen.component(wanted.component);
   const bool drift = !seen.exists || seen.wanted != wanted.replicas ||
@@ -168,7 +172,7 @@ Turn converge_serving(Context& context, const Version& version, int server_repli
   turn = converge_component(context, *worker);
   if (std::holds_alternative<Do>(turn)) return turn;
   if (!context.seen.gateway_open) {
-    return Do{SwitchGateway{GatewayMode::Open, has_fundraising(context)}};
+    return switch_gateway(context, GatewayMode::Open);
   }
   return turn;
 }

@@ -77,7 +77,7 @@ Turn hold_fence(Context& context) {
   Turn turn = stop_component(context, Component::Worker);
   if (!is(turn, Done{})) return turn;
   if (context.seen.gateway_open) {  // guard(gateway-closed)
-    return Do{SwitchGateway{GatewayMode::Closed, !context.spec().fundraising.version.empty()}};
+    return switch_gateway(context, GatewayMode::Closed);
   }
   turn = stop_component(context, Component::Server);
   if (!is(turn, Done{})) return turn;
@@ -350,7 +350,7 @@ Turn smoke_green(const Context& context) {
 Turn verify(Context& context) {
   UpgradeStatus& journey = context.journey();
   if (context.seen.gateway_open && journey.kind == "Upgrade") {
-    return Do{SwitchGateway{GatewayMode::Closed, !context.spec().fundraising.version.empty()}};
+    return switch_gateway(context, GatewayMode::Closed);
   }
   Turn turn = journey.kind == "Upgrade" ? stop_component(context, Component::Worker) : Done{};
   if (!is(turn, Done{})) return turn;
@@ -389,7 +389,7 @@ Turn open(Context& context) {
                     std::chrono::seconds(context.spec().upgrade.health_timeout_seconds);
   // A verified server serves even when its worker does not come up: Settle says so, loudly.
   if (is(turn, Wait{}) && late && !context.seen.gateway_open) {
-    turn = Do{SwitchGateway{GatewayMode::Open, !context.spec().fundraising.version.empty()}};
+    turn = switch_gateway(context, GatewayMode::Open);
   }
   if (is(turn, Wait{}) && !(late && context.seen.gateway_open)) return turn;
   if (is(turn, Do{})) return turn;

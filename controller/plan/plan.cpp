@@ -210,10 +210,10 @@ Turn blocked_by_catalog(Context& context, const Error& error) {
 
 /// Starts towards the spec's target where nothing forbids it. Done: there is nowhere to go.
 Turn start_where_asked(Context& context) {
-  const Version target = context.catalog.resolve(context.spec().target());
-  const auto placed = context.catalog.place(target);
   if (context.status.latch) return Done{};  // guard(latch)
+  const Version target = context.catalog.resolve(context.spec().target());
   if (context.status.version.empty()) {
+    const auto placed = context.catalog.place(target);
     if (!placed) return blocked_by_catalog(context, placed.error());
     return start_install(context, to_string(target));
   }
