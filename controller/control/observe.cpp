@@ -137,7 +137,6 @@ class WorldObserver final : public Observer {
     seen.probes.private_health = look(endpoints, gate, "/healthz", stop);
     if (seen.probes.private_health.status == 0) return;
     query(endpoints, seen, stop);
-    seen.probes.worker_health = look(endpoints, gate, "/healthz/worker", stop);
     for (const SmokeCheck& check : stack.spec.smoke) {
       seen.probes.smoke[check.name] = look(endpoints, gate, check.path, stop);
     }

@@ -109,7 +109,6 @@ struct ProbesSeen {
   HttpSeen private_query;    ///< a real query through 4002: 200 only when the answer has data
   std::string query_error;   ///< error text of the query's answer
   HttpSeen public_front;     ///< / through 4000: 503 while fenced, never 502
-  HttpSeen worker_health;    ///< /healthz/worker, 404 where the release has none
   HttpSeen fundraising;      ///< /fundraising/health through 4002
   int fundraising_runs = 0;  ///< Active gift-batch, donor-match and create-donors runs.
   std::map<std::string, HttpSeen> smoke;  ///< By name of the check.
