@@ -159,6 +159,7 @@ void add_status(CLI::App& app, StatusOptions& options) {
 
 int run_program(int argc, const char* const* argv) {
   CLI::App app{"StackSpec keeps Twenty stacks as their files say.", "stackspec"};
+  app.set_version_flag("--version", "stackspec " STACKSPEC_VERSION);
   app.require_subcommand(1);
   StandaloneOptions standalone;
   StatusOptions status;

@@ -100,7 +100,8 @@ Result<std::chrono::milliseconds> Reconciler::reconcile(const StackKey& key, std
   Seen seen = TRY(parts_.observer.observe(stack, secrets.values, catalog, stop));
   seen.missing_secrets = secrets.missing;
   seen.key_fingerprints = fingerprints(stack, secrets.values);
-  TRY(load_requests(parts_.objects, stack, seen));
+  const Requests requests = TRY(list_requests(parts_.objects, stack));
+  add_requests(requests, seen);
 
   // plan
   const WallTime now = parts_.clock.wall_now();
@@ -129,7 +130,7 @@ Result<std::chrono::milliseconds> Reconciler::reconcile(const StackKey& key, std
   Stack after = stack;
   after.status = plan.status;
   parts_.telemetry.observe(after);
-  TRY(report_requests(parts_.objects, stack, seen, plan.status));
+  TRY(report_requests(parts_.objects, requests, stack, seen, plan.status));
   if (!done) return std::move(done).error().in(describe(*plan.action));
   return plan.look_again_in;
 }

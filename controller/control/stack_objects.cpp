@@ -4,6 +4,7 @@
 #include <openssl/rand.h>
 
 #include <algorithm>
+#include <cctype>
 #include <set>
 
 #include "api/codec.hpp"
@@ -53,6 +54,19 @@ Values values_of(const Object& object) {
   take("data", object.key.kind == "Secret");
   take("stringData", false);
   return values;
+}
+
+/// A password that a person chose becomes part of PG_DATABASE_URL as it is. Empty: it may.
+std::string unusable_password(const Stack& stack, const Values& own) {
+  const auto password = own.find("PG_DATABASE_PASSWORD");
+  if (stack.spec.database.external || password == own.end()) return {};
+  const bool plain = std::all_of(password->second.begin(), password->second.end(), [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 ||
+           std::string_view("-._~").find(c) != std::string_view::npos;
+  });
+  if (plain) return {};
+  return "Secret " + secrets_name(stack.key, stack.spec) +
+         ": PG_DATABASE_PASSWORD may hold only letters, digits and - . _ ~";
 }
 
 /// Names of the Secrets a spec refers to, its own left out.
@@ -164,12 +178,10 @@ std::string failure_of(const Stack& stack, const Seen& seen, const std::string& 
   return {};
 }
 
-Result<void> report_backups(ObjectApi& objects, const Stack& stack, const Seen& seen) {
-  const ObjectList list = TRY(objects.list("StackBackup", stack.key.ns));
+Result<void> report_backups(ObjectApi& objects, const std::vector<BackupObject>& backups,
+                            const Stack& stack, const Seen& seen) {
   std::set<std::string> known;
-  for (const Object& object : list.items) {
-    const auto spec = backup_spec_from_json(object.content.value("spec", nlohmann::json::object()));
-    if (!spec || spec->stack != stack.key.name) continue;
+  for (const auto& [object, spec] : backups) {
     known.insert(object.key.name);
     if (const BackupSeen* backup = seen.backup(object.key.name)) {
       TRY(write_request_status(objects, object, to_json(status_of(*backup))));
@@ -195,13 +207,9 @@ Result<void> report_backups(ObjectApi& objects, const Stack& stack, const Seen& 
   return {};
 }
 
-Result<void> report_restores(ObjectApi& objects, const Stack& stack, const Seen& seen,
-                             const StackStatus& status) {
-  const ObjectList list = TRY(objects.list("StackRestore", stack.key.ns));
-  for (const Object& object : list.items) {
-    const auto spec =
-        restore_spec_from_json(object.content.value("spec", nlohmann::json::object()));
-    if (!spec || spec->stack != stack.key.name) continue;
+Result<void> report_restores(ObjectApi& objects, const std::vector<RestoreObject>& restores,
+                             const Seen& seen, const StackStatus& status) {
+  for (const auto& [object, spec] : restores) {
     const std::string phase = requests_phase(object.status);
     if (phase == "Done" || phase == "Failed") continue;
     StackRestoreStatus now{.phase = "Pending", .message = {}};
@@ -214,7 +222,7 @@ Result<void> report_restores(ObjectApi& objects, const Stack& stack, const Seen&
     } else if (ended != status.history.end()) {
       now = {.phase = ended->result == "Restored" ? "Done" : "Failed", .message = ended->result};
     } else {
-      now.message = why_not_restore(seen, {object.key.name, spec->backup, spec->accept_loss_since});
+      now.message = why_not_restore(seen, {object.key.name, spec.backup, spec.accept_loss_since});
     }
     TRY(write_request_status(objects, object, to_json(now)));
   }
@@ -277,7 +285,9 @@ Result<Secrets> load_secrets(ObjectApi& objects, const Stack& stack, const Rando
   };
   auto own = own_secret(objects, stack, random, secrets.generated);
   if (own) {
-    secrets.values[own->key.name] = values_of(*own);
+    const Values& values = secrets.values[own->key.name] = values_of(*own);
+    const std::string unusable = unusable_password(stack, values);
+    if (!unusable.empty()) secrets.missing.push_back(unusable);
   } else if (own.error().kind == ErrorKind::NotFound) {
     secrets.missing.push_back("Secret " + stack.spec.secrets_ref);
   } else {
@@ -302,37 +312,47 @@ std::map<std::string, std::string> fingerprints(const Stack& stack, const Secret
   return result;
 }
 
-Result<void> load_requests(ObjectApi& objects, const Stack& stack, Seen& seen) {
-  const ObjectList backups = TRY(objects.list("StackBackup", stack.key.ns));
-  for (const Object& object : backups.items) {
-    const auto spec = backup_spec_from_json(object.content.value("spec", nlohmann::json::object()));
+Result<Requests> list_requests(ObjectApi& objects, const Stack& stack) {
+  Requests requests;
+  ObjectList backups = TRY(objects.list("StackBackup", stack.key.ns));
+  for (Object& object : backups.items) {
+    auto spec = backup_spec_from_json(object.content.value("spec", nlohmann::json::object()));
     if (!spec || spec->stack != stack.key.name) continue;
-    const std::string phase = requests_phase(object.status);
-    if (phase == "Proven" || phase == "Failed") continue;
-    seen.backup_requests.push_back({object.key.name, spec->reason});
+    requests.backups.push_back({std::move(object), std::move(spec).value()});
   }
   ObjectList restores = TRY(objects.list("StackRestore", stack.key.ns));
-  std::stable_sort(
-      restores.items.begin(), restores.items.end(),
-      [](const Object& a, const Object& b) { return a.creation_timestamp < b.creation_timestamp; });
-  for (const Object& object : restores.items) {
-    const auto spec =
-        restore_spec_from_json(object.content.value("spec", nlohmann::json::object()));
+  for (Object& object : restores.items) {
+    auto spec = restore_spec_from_json(object.content.value("spec", nlohmann::json::object()));
     if (!spec || spec->stack != stack.key.name) continue;
+    requests.restores.push_back({std::move(object), std::move(spec).value()});
+  }
+  std::stable_sort(requests.restores.begin(), requests.restores.end(),
+                   [](const RestoreObject& a, const RestoreObject& b) {
+                     return a.object.creation_timestamp < b.object.creation_timestamp;
+                   });
+  return requests;
+}
+
+void add_requests(const Requests& requests, Seen& seen) {
+  for (const auto& [object, spec] : requests.backups) {
+    const std::string phase = requests_phase(object.status);
+    if (phase == "Proven" || phase == "Failed") continue;
+    seen.backup_requests.push_back({object.key.name, spec.reason});
+  }
+  for (const auto& [object, spec] : requests.restores) {
     const std::string phase = requests_phase(object.status);
     if (phase == "Done" || phase == "Failed") continue;
     // A location names a folder; what it holds is seen under the folder's last part.
     const std::string backup =
-        spec->backup.empty() ? spec->location.substr(spec->location.rfind('/') + 1) : spec->backup;
-    seen.restore_requests.push_back({object.key.name, backup, spec->accept_loss_since});
+        spec.backup.empty() ? spec.location.substr(spec.location.rfind('/') + 1) : spec.backup;
+    seen.restore_requests.push_back({object.key.name, backup, spec.accept_loss_since});
   }
-  return {};
 }
 
-Result<void> report_requests(ObjectApi& objects, const Stack& stack, const Seen& seen,
-                             const StackStatus& status) {
-  TRY(report_backups(objects, stack, seen));
-  return report_restores(objects, stack, seen, status);
+Result<void> report_requests(ObjectApi& objects, const Requests& requests, const Stack& stack,
+                             const Seen& seen, const StackStatus& status) {
+  TRY(report_backups(objects, requests.backups, stack, seen));
+  return report_restores(objects, requests.restores, seen, status);
 }
 
 void record_events(ObjectApi& objects, const Stack& stack, const std::vector<Event>& events,

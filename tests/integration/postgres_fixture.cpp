@@ -192,6 +192,16 @@ void PostgresFixture::start(const std::vector<std::string>& settings) {
   }
 }
 
+void PostgresFixture::limit_files(long bytes) const {
+  // New backends inherit it; the postmaster's own files are small. Root in a container may not
+  // change the limits of other users' processes, so the server's own user does.
+  const std::string limit = bytes < 0 ? "unlimited" : std::to_string(bytes);
+  const Finished done =
+      run_program({"prlimit", "--pid", std::to_string(pid_), "--fsize=" + limit + ":"},
+                  {{"PATH", "/usr/bin:/bin"}}, "/");
+  if (done.code != 0) throw std::runtime_error("prlimit: " + done.output);
+}
+
 PostgresFixture::~PostgresFixture() {
   if (pid_ <= 0) return;
   ::kill(pid_, SIGQUIT);

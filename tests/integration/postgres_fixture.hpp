@@ -53,6 +53,8 @@ class PostgresFixture {
   /// psql's message when it fails.
   std::string sql(const std::string& database, const std::string& statements,
                   const std::string& user = "twenty") const;
+  /// A full disk: no file of the server may grow over so many bytes; -1: as large as they like.
+  void limit_files(long bytes) const;
 
  private:
   void start(const std::vector<std::string>& settings);

@@ -17,7 +17,9 @@ namespace {
 namespace fs = std::filesystem;
 
 // The part of a platform that notes the exit code.
-constexpr const char* kWrapper = "trap : TERM\n\"$@\"\necho $? >\"$EXIT_FILE\"\n";
+constexpr const char* kWrapper =
+    "trap : TERM\n(test -z \"$FILE_BLOCKS\" || ulimit -f \"$FILE_BLOCKS\"; exec \"$@\")\n"
+    "echo $? >\"$EXIT_FILE\"\n";
 
 void give(const std::string& path) {
   const PlainUser user = plain_user();
@@ -165,6 +167,7 @@ ProcessId TaskWorld::start(TaskKind kind, const std::string& name) {
   complete["STACKSPEC_SCRATCH"] = scratch;
   complete["STACKSPEC_RESULT"] = path("result");
   complete["EXIT_FILE"] = path("exit");
+  complete["FILE_BLOCKS"] = file_limit_ == 0 ? "" : std::to_string(file_limit_ / 512);
   for (const auto& [key, value] : complete) spec.env.push_back(key + "=" + value);
   spec.directory = path("app");
   spec.log_file = path("log");

@@ -40,6 +40,9 @@ class TaskWorld {
   void yarn(const std::string& body) const;
   std::string calls() const;
 
+  /// A full disk for the next tasks: no file of theirs may grow over so many bytes.
+  void limit_files(int bytes) { file_limit_ = bytes; }
+
   ProcessId start(TaskKind kind, const std::string& name = "");
   TaskEnd wait(const ProcessId& process);
   TaskEnd run(TaskKind kind, const std::string& name = "");
@@ -53,6 +56,7 @@ class TaskWorld {
 
  private:
   std::string shell_, name_;
+  int file_limit_ = 0;
   TempFolder folder_;
 };
 

@@ -145,6 +145,18 @@ TEST(Migrate, RunsTheCoreMigrationsItselfWhenNobodySignedUp) {
             world.calls().find("database:migrate:prod"));
 }
 
+TEST(Migrate, OnAFullDiskNeverLooksDone) {
+  TaskWorld world;
+  world.make_data();
+  // What tells of the failure comes when nothing more can be written down.
+  world.yarn(
+      "case $* in *upgrade) head -c 300000 /dev/zero | tr '\\0' x; echo; "
+      "echo 'Upgrade failed: disk full' ;; esac");
+  world.limit_files(100 << 10);
+  const TaskEnd end = world.run(TaskKind::Migrate);
+  EXPECT_NE(end.code, 0) << end.log;
+}
+
 TEST(Migrate, IsStaleWhenTheCursorMoved) {
   TaskWorld world("busybox");
   world.make_data();

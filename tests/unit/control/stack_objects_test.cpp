@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/stack_objects.hpp"
+
+#include <gtest/gtest.h>
+
+#include "base/log.hpp"
+
+namespace stackspec {
+namespace {
+
+const StackKey kCrm{"default", "crm"};
+
+class StackObjects : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    log::set_level(log::Level::Error);
+    auto made = make_sqlite_objects(":memory:");
+    ASSERT_TRUE(made);
+    objects_ = std::move(made).value();
+    put({"StackSpec", "default", "crm"}, {{"spec", {{"tag", "v1.15.4"}}}});
+  }
+
+  Object put(ObjectKey key, nlohmann::json content, nlohmann::json status = {}) {
+    Object object;
+    object.key = std::move(key);
+    object.content = std::move(content);
+    if (!status.is_null()) object.status = std::move(status);
+    auto created = objects_->create(object);
+    EXPECT_TRUE(created) << created.error().message;
+    return created ? *created : object;
+  }
+
+  void put_secret(const std::string& name, nlohmann::json values) {
+    put({"Secret", "default", name}, {{"stringData", std::move(values)}});
+  }
+
+  Stack stack(nlohmann::json spec = {{"tag", "v1.15.4"}}) {
+    auto object = objects_->get({"StackSpec", "default", "crm"});
+    object->content["spec"] = std::move(spec);
+    EXPECT_TRUE(objects_->update(*object));
+    auto loaded = load_stack(*objects_, kCrm);
+    EXPECT_TRUE(loaded) << loaded.error().message;
+    return std::move(loaded).value();
+  }
+
+  Secrets secrets(const Stack& stack) {
+    auto loaded = load_secrets(*objects_, stack, [this](int bytes) {
+      return std::string(static_cast<std::size_t>(2 * bytes), "0123456789"[++drawn_ % 10]);
+    });
+    EXPECT_TRUE(loaded) << loaded.error().message;
+    return std::move(loaded).value();
+  }
+
+  Requests requests(const Stack& stack) {
+    auto listed = list_requests(*objects_, stack);
+    EXPECT_TRUE(listed);
+    return std::move(listed).value();
+  }
+
+  std::unique_ptr<ObjectApi> objects_;
+  int drawn_ = 0;
+};
+
+TEST_F(StackObjects, OfAStackThatIsNotThereIsNotFound) {
+  const auto loaded = load_stack(*objects_, {"default", "other"});
+  ASSERT_FALSE(loaded);
+  EXPECT_EQ(loaded.error().kind, ErrorKind::NotFound);
+}
+
+TEST_F(StackObjects, GeneratesTheStacksSecretOnceAndKeepsATwin) {
+  const Stack crm = stack();
+  const Secrets first = secrets(crm);
+  EXPECT_TRUE(first.generated);
+  EXPECT_TRUE(first.missing.empty());
+  const Secrets second = secrets(crm);
+  EXPECT_FALSE(second.generated);
+  EXPECT_EQ(first.values, second.values);
+  EXPECT_TRUE(objects_->get({"Secret", "default", "crm-secrets-keep"}));
+}
+
+TEST_F(StackObjects, PutsADeletedSecretBackFromItsTwin) {
+  const Stack crm = stack();
+  const Secrets first = secrets(crm);
+  ASSERT_TRUE(objects_->remove({"Secret", "default", "crm-secrets"}, "", 0));
+  const Secrets again = secrets(crm);
+  EXPECT_TRUE(again.generated);
+  EXPECT_EQ(first.values, again.values);
+}
+
+TEST_F(StackObjects, NeverReplacesASecretThatAPersonNamed) {
+  const Stack crm = stack({{"tag", "v1.15.4"}, {"secretsRef", {{"name", "mine"}}}});
+  EXPECT_EQ(secrets(crm).missing, std::vector<std::string>{"Secret mine"});
+  EXPECT_FALSE(objects_->get({"Secret", "default", "mine"}));
+}
+
+TEST_F(StackObjects, ReadsSecretsInBothFormsOfTheApi) {
+  put({"Secret", "default", "mine"},
+      {{"data", {{"APP_SECRET", "aGVsbG8="}}}, {"stringData", {{"OTHER", "plain"}}}});
+  const Stack crm = stack({{"tag", "v1.15.4"}, {"secretsRef", {{"name", "mine"}}}});
+  const auto values = secrets(crm).values.at("mine");
+  EXPECT_EQ(values.at("APP_SECRET"), "hello");
+  EXPECT_EQ(values.at("OTHER"), "plain");
+}
+
+TEST_F(StackObjects, AskForAPasswordThatAUrlCanCarry) {
+  struct Row {
+    const char* password;
+    bool good;
+  };
+  static const Row kRows[] = {{"abc123", true}, {"a-b.c_d~e", true}, {"a@b", false},
+                              {"a/b", false},   {"a#b", false},      {"a%41", false},
+                              {"a b", false},   {"a:b", false},      {"ä", false}};
+  for (std::size_t i = 0; i < std::size(kRows); ++i) {
+    SCOPED_TRACE(kRows[i].password);
+    const std::string name = "mine-" + std::to_string(i);
+    put_secret(name, {{"PG_DATABASE_PASSWORD", kRows[i].password}});
+    const Stack crm = stack({{"tag", "v1.15.4"}, {"secretsRef", {{"name", name}}}});
+    const auto missing = secrets(crm).missing;
+    EXPECT_EQ(missing.empty(), kRows[i].good);
+    if (kRows[i].good) continue;
+    ASSERT_EQ(missing.size(), 1U);
+    EXPECT_NE(missing[0].find("PG_DATABASE_PASSWORD"), std::string::npos);
+    EXPECT_EQ(missing[0].find(kRows[i].password), std::string::npos) << "a secret in a status";
+  }
+}
+
+TEST_F(StackObjects, NamesEverySecretThatIsMissing) {
+  const Stack crm = stack(
+      {{"tag", "v1.15.4"},
+       {"envFrom",
+        {{{"secretRef", {{"name", "smtp"}}}}, {{"configMapRef", {{"name", "settings"}}}}}},
+       {"storage",
+        {{"type", "s3"},
+         {"s3",
+          {{"bucket", "b"}, {"region", "r"}, {"credentialsSecretRef", {{"name", "s3-keys"}}}}}}}});
+  const auto missing = secrets(crm).missing;
+  EXPECT_EQ(missing,
+            (std::vector<std::string>{"Secret s3-keys", "Secret smtp", "ConfigMap settings"}));
+}
+
+TEST_F(StackObjects, AreAskedForWhatIsStillToBeDone) {
+  const Stack crm = stack();
+  const auto of = [](const std::string& name) {
+    return nlohmann::json{{"spec", {{"stackRef", {{"name", name}}}}}};
+  };
+  put({"StackBackup", "default", "wanted"}, of("crm"));
+  put({"StackBackup", "default", "done"}, of("crm"), {{"phase", "Proven"}});
+  put({"StackBackup", "default", "failed"}, of("crm"), {{"phase", "Failed"}});
+  put({"StackBackup", "default", "foreign"}, of("other"));
+  nlohmann::json restore = of("crm");
+  restore["spec"]["from"] = {{"location", "/srv/backups/crm-1"}};
+  put({"StackRestore", "default", "back"}, restore);
+  Seen seen;
+  add_requests(requests(crm), seen);
+  ASSERT_EQ(seen.backup_requests.size(), 1U);
+  EXPECT_EQ(seen.backup_requests[0].name, "wanted");
+  ASSERT_EQ(seen.restore_requests.size(), 1U);
+  EXPECT_EQ(seen.restore_requests[0].backup, "crm-1");
+}
+
+TEST_F(StackObjects, TellWhatLiesInStorage) {
+  const Stack crm = stack();
+  Seen seen;
+  BackupSeen& backup = seen.backups.emplace_back();
+  backup.id = "crm-1";
+  backup.source_version = "v1.15.4";
+  backup.sha256 = "ab";
+  ASSERT_TRUE(report_requests(*objects_, requests(crm), crm, seen, {}));
+  auto record = objects_->get({"StackBackup", "default", "crm-1"});
+  ASSERT_TRUE(record);
+  EXPECT_EQ(record->status.value("proof", ""), "L2");
+  backup.proven = true;
+  ASSERT_TRUE(report_requests(*objects_, requests(crm), crm, seen, {}));
+  record = objects_->get({"StackBackup", "default", "crm-1"});
+  EXPECT_EQ(record->status.value("phase", ""), "Proven");
+  const auto version = record->resource_version;
+  ASSERT_TRUE(report_requests(*objects_, requests(crm), crm, seen, {}));
+  EXPECT_EQ(objects_->get({"StackBackup", "default", "crm-1"})->resource_version, version)
+      << "written although nothing changed";
+}
+
+TEST_F(StackObjects, HoldAnEventOnceHoweverOftenItIsRecorded) {
+  const Stack crm = stack();
+  const std::vector<Event> events = {{Event::Type::Warning, "StepFailed", "why"}};
+  const auto now = *parse_rfc3339("2026-01-02T03:04:05Z");
+  record_events(*objects_, crm, events, now);
+  record_events(*objects_, crm, events, now);
+  const auto stored = objects_->list("Event", "default");
+  ASSERT_TRUE(stored);
+  ASSERT_EQ(stored->items.size(), 1U);
+  EXPECT_EQ(stored->items[0].content["regarding"]["uid"], crm.uid);
+}
+
+TEST_F(StackObjects, CatalogMustBeWhereTheSpecSays) {
+  const nlohmann::json spec = {{"tag", "v1.15.4"},
+                               {"catalogRef", {{"name", "twenty"}, {"key", "catalog.yaml"}}}};
+  const Stack crm = stack(spec);
+  EXPECT_EQ(load_catalog(*objects_, crm).error().kind, ErrorKind::NotFound);
+  put({"ConfigMap", "default", "twenty"}, {{"data", {{"other", "x"}}}});
+  const auto without = load_catalog(*objects_, crm);
+  ASSERT_FALSE(without);
+  EXPECT_NE(without.error().message.find("catalog.yaml"), std::string::npos);
+}
+
+TEST_F(StackObjects, StatusIsWrittenOnlyWhereItDiffers) {
+  Stack crm = stack();
+  EXPECT_EQ(*save_status(*objects_, crm, crm.status), Written::No);
+  StackStatus changed = crm.status;
+  changed.message = "changed";
+  EXPECT_EQ(*save_status(*objects_, crm, changed), Written::Yes);
+  changed.message = "changed by a pass that knew nothing of it";
+  const auto late = save_status(*objects_, crm, changed);
+  ASSERT_FALSE(late) << "written over a newer status";
+  EXPECT_EQ(late.error().kind, ErrorKind::Conflict);
+}
+
+}  // namespace
+}  // namespace stackspec
