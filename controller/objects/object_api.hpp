@@ -17,10 +17,21 @@
 namespace stackspec {
 
 struct ObjectKey {
-  std::string kind;  ///< StackSpec, StackBackup, StackRestore, Secret, ConfigMap, Event
-  std::string ns;
+  std::string kind;  ///< StackSpec, Secret, Deployment, …: on a cluster those of kube/kinds.hpp.
+  std::string ns;    ///< Empty for a kind that lies in no namespace.
   std::string name;
   friend auto operator<=>(const ObjectKey&, const ObjectKey&) = default;
+};
+
+/// An object whose deletion takes this one with it, where something collects garbage.
+struct Owner {
+  std::string api_version;
+  std::string kind;
+  std::string name;
+  std::string uid;
+  bool controller = true;
+  bool block_deletion = false;  ///< Not for owners of ours: it needs a right on their finalizers.
+  friend bool operator==(const Owner&, const Owner&) = default;
 };
 
 /// One object in the words of the Kubernetes API.
@@ -34,6 +45,7 @@ struct Object {
   std::vector<std::string> finalizers;
   std::map<std::string, std::string> labels;
   std::map<std::string, std::string> annotations;
+  std::vector<Owner> owners;
   nlohmann::json content =
       nlohmann::json::object();  ///< All but apiVersion, kind, metadata, status.
   nlohmann::json status = nlohmann::json::object();
@@ -66,10 +78,10 @@ class ObjectApi {
   /// Error: Conflict when it exists.
   virtual Result<Object> create(const Object& object) = 0;
 
-  /// Replaces content, labels, annotations and finalizers; status is kept as stored. Generation
-  /// grows only if content changed; nothing is written when nothing changed. An object being
-  /// deleted goes when its last finalizer goes. Errors: NotFound, Conflict (resource_version is not
-  /// the stored).
+  /// Replaces content, labels, annotations, owners and finalizers; status is kept as stored.
+  /// Generation grows only if content changed; nothing is written when nothing changed. An object
+  /// being deleted goes when its last finalizer goes. Errors: NotFound, Conflict (resource_version
+  /// is not the stored).
   virtual Result<Object> update(const Object& object) = 0;
 
   /// Replaces status alone. Errors as update().

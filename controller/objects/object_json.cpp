@@ -3,6 +3,36 @@
 
 namespace stackspec {
 
+nlohmann::json to_json(const std::vector<Owner>& owners) {
+  auto list = nlohmann::json::array();
+  for (const Owner& owner : owners) {
+    auto json = nlohmann::json::object();
+    json["apiVersion"] = owner.api_version;
+    json["kind"] = owner.kind;
+    json["name"] = owner.name;
+    json["uid"] = owner.uid;
+    json["controller"] = owner.controller;
+    json["blockOwnerDeletion"] = owner.block_deletion;
+    list.push_back(std::move(json));
+  }
+  return list;
+}
+
+std::vector<Owner> owners_from_json(const nlohmann::json& json) {
+  std::vector<Owner> owners;
+  for (const auto& one : json) {
+    Owner owner;
+    one.at("apiVersion").get_to(owner.api_version);
+    one.at("kind").get_to(owner.kind);
+    one.at("name").get_to(owner.name);
+    one.at("uid").get_to(owner.uid);
+    owner.controller = one.value("controller", false);
+    owner.block_deletion = one.value("blockOwnerDeletion", false);
+    owners.push_back(std::move(owner));
+  }
+  return owners;
+}
+
 nlohmann::json to_json(const Object& object) {
   auto json = nlohmann::json::object();
   json["kind"] = object.key.kind;
@@ -16,6 +46,7 @@ nlohmann::json to_json(const Object& object) {
   json["finalizers"] = object.finalizers;
   json["labels"] = object.labels;
   json["annotations"] = object.annotations;
+  if (!object.owners.empty()) json["ownerReferences"] = to_json(object.owners);
   json["content"] = object.content;
   json["status"] = object.status;
   return json;
@@ -35,6 +66,9 @@ Result<Object> object_from_json(const nlohmann::json& json) {
     json.at("finalizers").get_to(object.finalizers);
     json.at("labels").get_to(object.labels);
     json.at("annotations").get_to(object.annotations);
+    // Absent in what was stored before there were owners.
+    const auto owners = json.find("ownerReferences");
+    if (owners != json.end()) object.owners = owners_from_json(*owners);
     object.content = json.at("content");
     object.status = json.at("status");
     return object;

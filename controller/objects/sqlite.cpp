@@ -86,6 +86,7 @@ nlohmann::json meta_of(const Object& object) {
   meta["finalizers"] = object.finalizers;
   meta["labels"] = object.labels;
   meta["annotations"] = object.annotations;
+  if (!object.owners.empty()) meta["ownerReferences"] = to_json(object.owners);
   return meta;
 }
 
@@ -104,6 +105,8 @@ Result<Object> object_in(const Statement& row) {
     meta.at("finalizers").get_to(object.finalizers);
     meta.at("labels").get_to(object.labels);
     meta.at("annotations").get_to(object.annotations);
+    const auto owners = meta.find("ownerReferences");
+    if (owners != meta.end()) object.owners = owners_from_json(*owners);
   } catch (const nlohmann::json::exception& failure) {
     return Error{ErrorKind::Internal, words_for(object.key) + ": " + failure.what()};
   }
@@ -267,6 +270,7 @@ Result<Object> SqliteObjects::update(const Object& object) {
   stored.finalizers = object.finalizers;
   stored.labels = object.labels;
   stored.annotations = object.annotations;
+  stored.owners = object.owners;
   if (!same_content) ++stored.generation;
   const bool gone = !stored.deletion_timestamp.empty() && stored.finalizers.empty();
   return write_locked(transaction, gone ? WatchEvent::Type::Deleted : WatchEvent::Type::Modified,

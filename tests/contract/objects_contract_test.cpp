@@ -12,6 +12,7 @@
 
 #include "base/clock.hpp"
 #include "fakes/faulty_objects.hpp"
+#include "objects/cached_reads.hpp"
 
 namespace stackspec {
 namespace {
@@ -129,6 +130,12 @@ TEST_P(ObjectsContract, CreateGivesUidVersionAndTime) {
   wanted.labels["team"] = "ops";
   wanted.annotations["note"] = "line one\nline \"two\" — ünïcode";
   wanted.finalizers = {kFinalizer};
+  wanted.owners = {{.api_version = "v1",
+                    .kind = "ConfigMap",
+                    .name = "nobody",
+                    .uid = "00000000-0000-4000-8000-000000000000",
+                    .controller = false,
+                    .block_deletion = false}};
   wanted.uid = "mine";
   wanted.deletion_timestamp = "2020-01-01T00:00:00Z";
   wanted.status["message"] = "as created";
@@ -151,6 +158,7 @@ TEST_P(ObjectsContract, CreateGivesUidVersionAndTime) {
   EXPECT_EQ(got.labels, wanted.labels);
   EXPECT_EQ(got.annotations, wanted.annotations);
   EXPECT_EQ(got.finalizers, wanted.finalizers);
+  EXPECT_EQ(got.owners, wanted.owners);
   EXPECT_EQ(url_of(got), "https://one.example.org");
   EXPECT_EQ(message_of(got), "as created");
 }
@@ -503,18 +511,25 @@ ObjectsUnderTest faulty_without_faults() {
   return made;
 }
 
+ObjectsUnderTest cached() {
+  auto made = in_memory();
+  made.outer = make_cached_reads(*made.inner, {"StackSpec", "StackBackup"});
+  return made;
+}
+
 std::string test_name(const testing::TestParamInfo<ObjectsFactory>& info) {
   return info.param.name;
 }
 
 INSTANTIATE_TEST_SUITE_P(
     Sqlite, ObjectsContract,
-    testing::Values(ObjectsFactory{.name = "File", .make = on_file, .writes_until_expired = 1001},
-                    ObjectsFactory{
-                        .name = "Memory", .make = in_memory, .writes_until_expired = 1001},
-                    ObjectsFactory{.name = "FaultyWithoutFaults",
-                                   .make = faulty_without_faults,
-                                   .writes_until_expired = 1001}),
+    testing::Values(
+        ObjectsFactory{.name = "File", .make = on_file, .writes_until_expired = 1001},
+        ObjectsFactory{.name = "Memory", .make = in_memory, .writes_until_expired = 1001},
+        ObjectsFactory{.name = "CachedReads", .make = cached, .writes_until_expired = 1001},
+        ObjectsFactory{.name = "FaultyWithoutFaults",
+                       .make = faulty_without_faults,
+                       .writes_until_expired = 1001}),
     test_name);
 
 }  // namespace

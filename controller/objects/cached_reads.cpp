@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "objects/cached_reads.hpp"
+
+#include <algorithm>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <utility>
+
+#include "objects/object_json.hpp"
+
+namespace stackspec {
+
+namespace {
+
+/// What is known of one kind.
+class Store {
+ public:
+  void replace(const ObjectList& list) {
+    const std::lock_guard lock(mutex_);
+    objects_.clear();
+    for (const Object& object : list.items) put_locked(object);
+    version_ = list.resource_version;
+    complete_ = true;
+  }
+
+  void put(const Object& object) {
+    const std::lock_guard lock(mutex_);
+    put_locked(object);
+  }
+
+  void erase(const ObjectKey& key) {
+    const std::lock_guard lock(mutex_);
+    objects_.erase({key.ns, key.name});
+  }
+
+  /// Reads are answered from here between these two, when all before `from` is known. They nest
+  /// when watches of a kind overlap.
+  void begin_watch(std::int64_t from) {
+    const std::lock_guard lock(mutex_);
+    complete_ = complete_ && from <= version_;
+    ++watches_;
+  }
+  void end_watch() {
+    const std::lock_guard lock(mutex_);
+    if (--watches_ == 0) complete_ = false;
+  }
+
+  std::optional<Result<Object>> get(const ObjectKey& key) const {
+    const std::lock_guard lock(mutex_);
+    const auto found = objects_.find({key.ns, key.name});
+    if (!is_live() || found == objects_.end()) return std::nullopt;
+    return parsed(found->second.text);
+  }
+
+  std::optional<Result<ObjectList>> list(const std::string& ns) const {
+    const std::lock_guard lock(mutex_);
+    if (!is_live()) return std::nullopt;
+    ObjectList list;
+    list.resource_version = version_;
+    for (auto one = objects_.lower_bound({ns, ""}); one != objects_.end() && one->first.first == ns;
+         ++one) {
+      auto object = parsed(one->second.text);
+      if (!object) return std::move(object).error();
+      list.items.push_back(std::move(object).value());
+    }
+    return list;
+  }
+
+ private:
+  struct Stored {
+    std::int64_t version = 0;
+    std::string text;
+  };
+
+  bool is_live() const { return complete_ && watches_ > 0; }
+
+  static Result<Object> parsed(const std::string& text) {
+    return object_from_json(nlohmann::json::parse(text, nullptr, false));
+  }
+
+  void put_locked(const Object& object) {
+    Stored& stored = objects_[{object.key.ns, object.key.name}];
+    // The event of an older write may come after the answer to our own newer one.
+    if (object.resource_version < stored.version) return;
+    stored = {object.resource_version, to_json(object).dump()};
+    version_ = std::max(version_, object.resource_version);
+  }
+
+  mutable std::mutex mutex_;
+  std::map<std::pair<std::string, std::string>, Stored>
+      objects_;  // guarded by mutex_, as all below
+  std::int64_t version_ = 0;
+  bool complete_ = false;  ///< Nothing of the kind is unknown as of `version_`.
+  int watches_ = 0;
+};
+
+class CachedReads final : public ObjectApi {
+ public:
+  CachedReads(ObjectApi& inner, const std::set<std::string>& kinds) : inner_(inner) {
+    for (const std::string& kind : kinds) stores_[kind];
+  }
+
+  Result<Object> get(const ObjectKey& key) override {
+    if (const Store* store = of(key.kind)) {
+      if (auto known = store->get(key)) return std::move(*known);
+    }
+    return inner_.get(key);
+  }
+
+  Result<ObjectList> list(const std::string& kind, const std::string& ns) override {
+    Store* store = of(kind);
+    if (store != nullptr && !ns.empty()) {
+      if (auto known = store->list(ns)) return std::move(*known);
+    }
+    auto list = inner_.list(kind, ns);
+    if (list && store != nullptr && ns.empty()) store->replace(*list);
+    return list;
+  }
+
+  Result<Object> create(const Object& object) override { return kept(inner_.create(object)); }
+  Result<Object> update(const Object& object) override { return kept(inner_.update(object)); }
+  Result<Object> update_status(const Object& object) override {
+    return kept(inner_.update_status(object));
+  }
+
+  Result<void> remove(const ObjectKey& key, const std::string& uid,
+                      std::int64_t resource_version) override {
+    TRY(inner_.remove(key, uid, resource_version));
+    // Gone, or marked: whoever asks next asks the server.
+    if (Store* store = of(key.kind)) store->erase(key);
+    return {};
+  }
+
+  Result<void> watch(const std::string& kind, std::int64_t from,
+                     const std::function<void(const WatchEvent&)>& on_event,
+                     std::stop_token stop) override {
+    Store* store = of(kind);
+    if (store == nullptr) return inner_.watch(kind, from, on_event, std::move(stop));
+    store->begin_watch(from);
+    const auto ended = inner_.watch(
+        kind, from,
+        [&](const WatchEvent& event) {
+          if (event.type == WatchEvent::Type::Deleted) {
+            store->erase(event.object.key);
+          } else {
+            store->put(event.object);
+          }
+          on_event(event);
+        },
+        std::move(stop));
+    store->end_watch();
+    return ended;
+  }
+
+ private:
+  Store* of(const std::string& kind) {
+    const auto found = stores_.find(kind);
+    return found == stores_.end() ? nullptr : &found->second;
+  }
+
+  Result<Object> kept(Result<Object> written) {
+    if (written) {
+      if (Store* store = of(written->key.kind)) store->put(*written);
+    }
+    return written;
+  }
+
+  ObjectApi& inner_;
+  std::map<std::string, Store> stores_;  // The map itself never changes.
+};
+
+}  // namespace
+
+std::unique_ptr<ObjectApi> make_cached_reads(ObjectApi& inner, std::set<std::string> kinds) {
+  return std::make_unique<CachedReads>(inner, kinds);
+}
+
+}  // namespace stackspec

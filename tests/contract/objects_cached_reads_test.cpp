@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "objects/cached_reads.hpp"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <thread>
+
+#include "fakes/eventually.hpp"
+
+namespace stackspec {
+namespace {
+
+/// Counts what it is asked, as an API server would.
+class Counted final : public ObjectApi {
+ public:
+  explicit Counted(ObjectApi& inner) : inner_(inner) {}
+  std::atomic<int> reads{0};
+
+  Result<Object> get(const ObjectKey& key) override {
+    ++reads;
+    return inner_.get(key);
+  }
+  Result<ObjectList> list(const std::string& kind, const std::string& ns) override {
+    ++reads;
+    return inner_.list(kind, ns);
+  }
+  Result<Object> create(const Object& object) override { return inner_.create(object); }
+  Result<Object> update(const Object& object) override { return inner_.update(object); }
+  Result<Object> update_status(const Object& object) override {
+    return inner_.update_status(object);
+  }
+  Result<void> remove(const ObjectKey& key, const std::string& uid,
+                      std::int64_t resource_version) override {
+    return inner_.remove(key, uid, resource_version);
+  }
+  Result<void> watch(const std::string& kind, std::int64_t from,
+                     const std::function<void(const WatchEvent&)>& on_event,
+                     std::stop_token stop) override {
+    return inner_.watch(kind, from, on_event, std::move(stop));
+  }
+
+ private:
+  ObjectApi& inner_;
+};
+
+class CachedReadsTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    store_ = make_sqlite_objects(":memory:").value();
+    server_ = std::make_unique<Counted>(*store_);
+    cached_ = make_cached_reads(*server_, {"StackSpec"});
+    ASSERT_TRUE(store_->create(numbered("a", 1)));
+  }
+  void TearDown() override { watcher_ = {}; }
+
+  static Object numbered(const std::string& name, int number) {
+    Object object;
+    object.key = {"StackSpec", "default", name};
+    object.content["number"] = number;
+    return object;
+  }
+
+  void watch() {
+    const auto from = cached_->list("StackSpec", "")->resource_version;
+    watcher_ = std::jthread([this, from](std::stop_token stop) {
+      static_cast<void>(cached_->watch(
+          "StackSpec", from, [this](const WatchEvent&) { ++events_; }, stop));
+    });
+    // Until the watch has begun, reads are not answered from memory.
+    ASSERT_TRUE(eventually([&] {
+      const int before = server_->reads;
+      static_cast<void>(number_of("a"));
+      return server_->reads == before;
+    }));
+  }
+
+  int number_of(const std::string& name) {
+    const auto object = cached_->get({"StackSpec", "default", name});
+    return object ? object->content.value("number", 0) : -1;
+  }
+
+  std::unique_ptr<ObjectApi> store_;
+  std::unique_ptr<Counted> server_;
+  std::unique_ptr<ObjectApi> cached_;
+  std::atomic<int> events_{0};
+  std::jthread watcher_;
+};
+
+TEST_F(CachedReadsTest, AsksTheServerNothingWhileAWatchRuns) {
+  watch();
+  const int before = server_->reads;
+  for (int i = 0; i < 100; ++i) {
+    EXPECT_EQ(number_of("a"), 1);
+    EXPECT_EQ(cached_->list("StackSpec", "default")->items.size(), 1U);
+    EXPECT_TRUE(cached_->list("StackSpec", "other")->items.empty());
+  }
+  EXPECT_EQ(server_->reads, before);
+}
+
+TEST_F(CachedReadsTest, AsksTheServerWithoutAWatch) {
+  EXPECT_EQ(number_of("a"), 1);
+  auto object = *store_->get({"StackSpec", "default", "a"});
+  object.content["number"] = 2;
+  ASSERT_TRUE(store_->update(object));
+  EXPECT_EQ(number_of("a"), 2);
+  watch();
+  watcher_ = {};
+  object = *store_->get({"StackSpec", "default", "a"});
+  object.content["number"] = 3;
+  ASSERT_TRUE(store_->update(object));
+  EXPECT_EQ(number_of("a"), 3) << "the watch has ended, memory is not kept true any more";
+}
+
+TEST_F(CachedReadsTest, SeesOwnWritesAtOnceAndThoseOfOthersByTheirEvent) {
+  watch();
+  auto object = *cached_->get({"StackSpec", "default", "a"});
+  for (int number = 2; number < 50; ++number) {
+    object.content["number"] = number;
+    object = *cached_->update(object);
+    ASSERT_EQ(number_of("a"), number);
+  }
+  object.content["number"] = 50;
+  ASSERT_TRUE(store_->update(object));
+  EXPECT_TRUE(eventually([&] { return number_of("a") == 50; }));
+  ASSERT_TRUE(store_->create(numbered("b", 7)));
+  EXPECT_TRUE(eventually([&] { return number_of("b") == 7; }));
+}
+
+TEST_F(CachedReadsTest, ForgetsWhatWasDeleted) {
+  watch();
+  ASSERT_TRUE(store_->create(numbered("b", 7)));
+  ASSERT_TRUE(eventually([&] { return number_of("b") == 7; }));
+  ASSERT_TRUE(cached_->remove({"StackSpec", "default", "a"}, "", 0));
+  EXPECT_EQ(number_of("a"), -1);
+  ASSERT_TRUE(store_->remove({"StackSpec", "default", "b"}, "", 0));
+  EXPECT_TRUE(eventually([&] { return number_of("b") == -1; }));
+  EXPECT_TRUE(cached_->list("StackSpec", "default")->items.empty());
+}
+
+}  // namespace
+}  // namespace stackspec
