@@ -12,7 +12,7 @@ function(stackspec_module name)
 endfunction()
 
 # `tests_<lane>` builds what a lane of ./dev test runs.
-foreach(lane lint unit model contract scenario integration bench tsan)
+foreach(lane lint unit model contract scenario integration kube bench tsan)
   add_custom_target(tests_${lane})
 endforeach()
 
