@@ -9,6 +9,12 @@ namespace {
 
 constexpr std::chrono::milliseconds kProbeTimeout{2000};
 
+std::string host_of(const Endpoints& endpoints, int port) {
+  const bool is_private = port == endpoints.gateway_private_port;
+  return is_private && !endpoints.gateway_private_host.empty() ? endpoints.gateway_private_host
+                                                               : endpoints.gateway_host;
+}
+
 std::string resolved(const EnvVar& variable, const SecretValues& secrets) {
   if (!variable.secret) return variable.value;
   const auto secret = secrets.find(variable.secret->name);
@@ -89,7 +95,7 @@ class WorldObserver final : public Observer {
   HttpSeen look(const Endpoints& endpoints, int port, const std::string& path, std::stop_token stop,
                 std::string* body = nullptr) {
     HttpRequest request;
-    request.host = endpoints.gateway_host;
+    request.host = host_of(endpoints, port);
     request.port = port;
     request.path = path;
     const auto answer = http_.send(request, kProbeTimeout, stop);
@@ -102,7 +108,7 @@ class WorldObserver final : public Observer {
   void query(const Endpoints& endpoints, Seen& seen, std::stop_token stop) {
     HttpRequest request;
     request.method = "POST";
-    request.host = endpoints.gateway_host;
+    request.host = host_of(endpoints, endpoints.gateway_private_port);
     request.port = endpoints.gateway_private_port;
     request.path = "/graphql";
     request.headers["content-type"] = "application/json";

@@ -65,11 +65,12 @@ struct Endpoints {
   std::string fundraising_host;
   int fundraising_port = 4500;
   std::string gateway_host;
-  int gateway_port = 4000;          ///< What users reach.
-  int gateway_closed_port = 4001;   ///< Always 503.
-  int gateway_private_port = 4002;  ///< For gates.
-  std::string storage_path;         ///< Of local storage, as server and worker see it.
-  std::string backups_path;         ///< Where backup tasks write, as they see it.
+  std::string gateway_private_host;  ///< Where gateway_private_port listens; empty: gateway_host.
+  int gateway_port = 4000;           ///< What users reach.
+  int gateway_closed_port = 4001;    ///< Always 503.
+  int gateway_private_port = 4002;   ///< For gates.
+  std::string storage_path;          ///< Of local storage, as server and worker see it.
+  std::string backups_path;          ///< Where backup tasks write, as they see it.
   friend bool operator==(const Endpoints&, const Endpoints&) = default;
 };
 
