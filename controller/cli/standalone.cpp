@@ -5,7 +5,6 @@
 #include <signal.h>
 
 #include <atomic>
-#include <charconv>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -14,7 +13,7 @@
 
 #include "base/clock.hpp"
 #include "base/file.hpp"
-#include "catalog/catalog.hpp"
+#include "cli/running.hpp"
 #include "cli/stack_files.hpp"
 #include "control/controller.hpp"
 #include "database/database.hpp"
@@ -27,49 +26,6 @@
 namespace stackspec {
 
 namespace {
-
-struct Address {
-  std::string host;
-  int port = 0;
-};
-
-Result<Address> parse_address(const std::string& text) {
-  const auto colon = text.rfind(':');
-  Address address;
-  if (colon != std::string::npos) {
-    address.host = text.substr(0, colon);
-    const char* end = text.data() + text.size();
-    const auto parsed = std::from_chars(text.data() + colon + 1, end, address.port);
-    const bool good = parsed.ec == std::errc() && parsed.ptr == end && address.port >= 0 &&
-                      address.port <= 65535 && !address.host.empty();
-    if (good) return address;
-  }
-  return Error{ErrorKind::Invalid,
-               "--http " + text + ": must be ADDRESS:PORT, such as 127.0.0.1:0"};
-}
-
-Result<Catalog> catalog_of(const std::string& file) {
-  if (file.empty()) return Catalog::builtin();
-  auto text = read_file(file);
-  if (!text) return std::move(text).error().in("--catalog");
-  auto catalog = Catalog::parse(*text);
-  if (!catalog) return std::move(catalog).error().in(file);
-  return catalog;
-}
-
-/// SIGINT and SIGTERM for sigwait(), in this thread and every one that it starts. Children get
-/// their own defaults back before they run.
-sigset_t hold_signals() {
-  sigset_t wanted;
-  sigemptyset(&wanted);
-  sigaddset(&wanted, SIGINT);
-  sigaddset(&wanted, SIGTERM);
-  sigset_t held = wanted;
-  sigaddset(&held, SIGHUP);   // A terminal that goes does not end the controller.
-  sigaddset(&held, SIGPIPE);  // Broken connections are error codes.
-  pthread_sigmask(SIG_BLOCK, &held, nullptr);
-  return wanted;
-}
 
 /// Ends what runs for every stack. A second signal gives up waiting.
 void stop_stacks(ObjectApi& objects, LocalPlatform& platform, const sigset_t& signals) {
@@ -116,7 +72,7 @@ Result<Parts> make_parts(const StandaloneOptions& options) {
   parts.platform = TRY(make_local_platform({.data_folder = options.data_folder,
                                             .release_folder = options.release_folder,
                                             .run_as = options.run_as},
-                                           system_clock()));
+                                           *parts.redis, system_clock()));
   parts.objects = TRY(make_sqlite_objects(objects_path(options.data_folder)));
   parts.observer = make_observer(*parts.platform, *parts.database, *parts.redis, *parts.http);
   std::error_code failure;
@@ -170,9 +126,7 @@ Result<void> run_standalone(const StandaloneOptions& options) {
   running = true;
   log::info("controller started", {{"data", options.data_folder}, {"http", bound}});
 
-  int signal = 0;
-  sigwait(&signals, &signal);
-  log::info("controller stops", {{"signal", signal}});
+  log::info("controller stops", {{"signal", wait_for_signal(signals)}});
   running = false;
   watcher.request_stop();
   control.request_stop();

@@ -116,8 +116,8 @@ void worth_a_warning(const Site& site, const Result<void>& done) {
 
 class Local final : public LocalPlatform {
  public:
-  Local(Host host, FileLock lock, const Clock& clock)
-      : host_(std::move(host)), lock_(std::move(lock)), clock_(clock) {}
+  Local(Host host, FileLock lock, Redis& redis, const Clock& clock)
+      : host_(std::move(host)), lock_(std::move(lock)), redis_(redis), clock_(clock) {}
 
   Result<PlatformSeen> observe(const Stack& stack, std::stop_token stop) override;
   Result<void> act(const Stack& stack, const Action& action, const SecretValues& secrets,
@@ -137,6 +137,7 @@ class Local final : public LocalPlatform {
 
   const Host host_;
   FileLock lock_;
+  Redis& redis_;
   const Clock& clock_;
   std::mutex choosing_ports_;  ///< Two new stacks must not choose the same.
   std::mutex knowing_;
@@ -263,7 +264,9 @@ Result<void> Local::act(const Stack& stack, const Action& action, const SecretVa
           },
           [&](const StartTask& wanted) { return start_task(site, stack, wanted.task, secrets); },
           [&](const StopTask& wanted) { return site.tasks.stop(wanted.name); },
-          [&](const FlushRedis&) { return redis_flush_all(endpoints.redis_port); },
+          [&](const FlushRedis&) {
+            return redis_.flush_all(endpoints.redis_host, endpoints.redis_port, stop);
+          },
           [&](const DeleteBackup& wanted) {
             // A backup being made counts on content that only its own list will name.
             return delete_backup(endpoints.backups_path, wanted.id, site.tasks.any_running());
@@ -311,7 +314,7 @@ Result<void> Local::stop_stack(const StackKey& key, std::stop_token stop) {
 
 }  // namespace
 
-Result<std::unique_ptr<LocalPlatform>> make_local_platform(LocalOptions options,
+Result<std::unique_ptr<LocalPlatform>> make_local_platform(LocalOptions options, Redis& redis,
                                                            const Clock& clock) {
   Host host;
   host.data_folder = std::filesystem::absolute(options.data_folder).lexically_normal().string();
@@ -323,7 +326,7 @@ Result<std::unique_ptr<LocalPlatform>> make_local_platform(LocalOptions options,
   TRY(check_reachable(host.release_folder, host.user));
   FileLock lock = TRY(take_lock(host.data_folder + "/lock"));
   return std::unique_ptr<LocalPlatform>(
-      std::make_unique<Local>(std::move(host), std::move(lock), clock));
+      std::make_unique<Local>(std::move(host), std::move(lock), redis, clock));
 }
 
 }  // namespace stackspec

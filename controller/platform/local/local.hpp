@@ -7,6 +7,7 @@
 #include "base/clock.hpp"
 #include "base/result.hpp"
 #include "platform/platform.hpp"
+#include "redis/redis.hpp"
 
 namespace stackspec {
 
@@ -32,9 +33,9 @@ class LocalPlatform : public Platform {
   virtual Result<void> stop_stack(const StackKey& stack, std::stop_token stop) = 0;
 };
 
-/// Takes the data folder's lock. `clock` must outlive the platform. Errors: Conflict when another
-/// controller holds the folder, Invalid when the user cannot enter it or is not known.
-Result<std::unique_ptr<LocalPlatform>> make_local_platform(LocalOptions options,
+/// Takes the data folder's lock. `redis` and `clock` must outlive the platform. Errors: Conflict
+/// when another controller holds the folder, Invalid when the user cannot enter it or is not known.
+Result<std::unique_ptr<LocalPlatform>> make_local_platform(LocalOptions options, Redis& redis,
                                                            const Clock& clock);
 
 }  // namespace stackspec

@@ -137,10 +137,4 @@ Result<void> probe_connect(int port) {
   return {};
 }
 
-Result<void> redis_flush_all(int port) {
-  const std::string answer = TRY(ask(port, "FLUSHALL\r\n", std::chrono::seconds(30), has_line));
-  if (answer.rfind("+OK", 0) == 0) return {};
-  return Error{ErrorKind::Unavailable, "redis: FLUSHALL: " + answer.substr(0, answer.find('\r'))};
-}
-
 }  // namespace stackspec::local

@@ -21,7 +21,4 @@ Result<void> probe_postgres(int port);
 Result<void> probe_redis(int port);
 Result<void> probe_connect(int port);
 
-/// Removes every key. Errors: Unavailable.
-Result<void> redis_flush_all(int port);
-
 }  // namespace stackspec::local

@@ -134,7 +134,8 @@ TEST(LocalPlatform, FindsEverythingAgainAfterItsOwnDeath) {
 
 TEST(LocalPlatform, RefusesASecondController) {
   LocalWorld world;
-  const auto second = make_local_platform({world.data, world.releases, ""}, world.clock);
+  const auto second =
+      make_local_platform({world.data, world.releases, ""}, *world.redis, world.clock);
   ASSERT_FALSE(second);
   EXPECT_EQ(second.error().kind, ErrorKind::Conflict);
   EXPECT_NE(second.error().message.find(world.data + "/lock"), std::string::npos);
@@ -264,7 +265,9 @@ TEST(LocalPlatform, SaysWhatItCannotDo) {
 TEST(LocalPlatform, NamesTheFolderThatShutsItsUserOut) {
   if (::geteuid() != 0) GTEST_SKIP() << "only root runs stacks as somebody else";
   const TempFolder temp;  // 0700
-  const auto made = make_local_platform({temp / "data", temp / "releases", ""}, system_clock());
+  const auto redis = make_redis();
+  const auto made =
+      make_local_platform({temp / "data", temp / "releases", ""}, *redis, system_clock());
   ASSERT_FALSE(made);
   EXPECT_EQ(made.error().kind, ErrorKind::Invalid);
   EXPECT_NE(made.error().message.find("cannot enter " + temp.path() + ";"), std::string::npos)

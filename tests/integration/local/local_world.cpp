@@ -67,7 +67,7 @@ LocalWorld::~LocalWorld() {
 
 void LocalWorld::restart_controller() {
   platform.reset();
-  auto made = make_local_platform({data, releases, ""}, clock);
+  auto made = make_local_platform({data, releases, ""}, *redis, clock);
   if (!made) throw std::runtime_error(made.error().message);
   platform = std::move(*made);
 }

@@ -54,9 +54,10 @@ class LocalWorld {
   TempFolder temp;
   std::string data, releases;
   StandingClock clock;
+  std::unique_ptr<Redis> redis = make_redis();
   Stack stack;
   SecretValues secrets;
-  std::unique_ptr<LocalPlatform> platform;
+  std::unique_ptr<LocalPlatform> platform;  ///< Uses `redis` and `clock`.
 };
 
 /// Status of a GET on loopback; 0 when nobody answers.
