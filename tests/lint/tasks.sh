@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Every task script, together with its library as it is run, must pass shellcheck and be read by
-# both shells. Usage: shellcheck.sh FOLDER
+# both shells. Usage: tasks.sh FOLDER
 set -eu
 folder=$1
 whole=$(mktemp)
