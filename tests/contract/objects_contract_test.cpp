@@ -130,8 +130,9 @@ TEST_P(ObjectsContract, CreateGivesUidVersionAndTime) {
   wanted.labels["team"] = "ops";
   wanted.annotations["note"] = "line one\nline \"two\" — ünïcode";
   wanted.finalizers = {kFinalizer};
-  wanted.owners = {{.api_version = "v1",
-                    .kind = "ConfigMap",
+  // Of a kind that no server knows, so that nothing is collected with it.
+  wanted.owners = {{.api_version = "contract.example.org/v1",
+                    .kind = "Nothing",
                     .name = "nobody",
                     .uid = "00000000-0000-4000-8000-000000000000",
                     .controller = false,

@@ -98,6 +98,9 @@ class Listener {
     port_ = ntohs(address.sin_port);
   }
   int port() const { return port_; }
+  bool wait_readable(std::chrono::milliseconds timeout) const {
+    return socket_.wait_readable(timeout);
+  }
   Socket accept() const { return Socket(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC)); }
   void close() { socket_.close(); }
 

@@ -1,0 +1,557 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "http/api_transport.hpp"
+
+#include <arpa/inet.h>
+#include <cpprest/http_client.h>
+#include <cpprest/producerconsumerstream.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/ssl.h>
+#include <openssl/x509.h>
+#include <pplx/threadpool.h>
+
+#include <boost/asio/post.hpp>
+#include <cerrno>
+#include <condition_variable>
+#include <cstdlib>
+#include <mutex>
+#include <optional>
+#include <type_traits>
+#include <utility>
+
+#include "base/file.hpp"
+
+namespace stackspec {
+namespace {
+
+using std::chrono::milliseconds;
+using SteadyClock = std::chrono::steady_clock;
+namespace whttp = web::http;
+
+constexpr std::size_t kBodyLimit = 32U << 20U;
+constexpr std::size_t kLineLimit = 10U << 20U;
+constexpr std::size_t kAhead = 256U << 10U;  ///< Received but not taken: then the server waits.
+
+struct Failure {
+  std::string words;
+  bool unsent = false;  ///< The server cannot have seen the request.
+};
+
+/// What has come of one answer. The library's thread fills it, the caller's empties it. Shared,
+/// because a cancelled request ends after its caller has gone.
+class Incoming {
+ public:
+  void head(const whttp::http_response& response) {
+    const std::lock_guard lock(mutex_);
+    response_.status = response.status_code();
+    for (const auto& [name, value] : response.headers()) {
+      std::string lower = name;
+      for (char& letter : lower) {
+        letter = static_cast<char>(std::tolower(static_cast<unsigned char>(letter)));
+      }
+      response_.headers[lower] = value;
+    }
+    has_head_ = true;
+    changed_.notify_all();
+  }
+
+  void end(std::optional<Failure> failure) {
+    const std::lock_guard lock(mutex_);
+    ended_ = true;
+    failure_ = std::move(failure);
+    changed_.notify_all();
+  }
+
+  /// The task is done when more may come.
+  pplx::task<std::size_t> put(const std::uint8_t* bytes, std::size_t count) {
+    const std::lock_guard lock(mutex_);
+    if (abandoned_) return pplx::task_from_result(count);
+    bytes_.append(reinterpret_cast<const char*>(bytes), count);
+    changed_.notify_all();
+    if (bytes_.size() < kAhead) return pplx::task_from_result(count);
+    room_ = {count, pplx::task_completion_event<std::size_t>()};
+    return pplx::create_task(room_->second);
+  }
+
+  enum class News { Head, Bytes, End, Late, Stopped };
+
+  /// Waits for the head, then for bytes (moved to `bytes`) or the end.
+  News wait(std::string* bytes, SteadyClock::time_point until, const std::stop_token& stop) {
+    std::unique_lock lock(mutex_);
+    const bool wants_head = bytes == nullptr;
+    const bool came = changed_.wait_until(
+        lock, stop, until, [&] { return ended_ || (wants_head ? has_head_ : !bytes_.empty()); });
+    if (stop.stop_requested()) return News::Stopped;
+    if (!came) return News::Late;
+    if (wants_head) return has_head_ ? News::Head : News::End;
+    if (bytes_.empty()) return News::End;
+    bytes->swap(bytes_);
+    bytes_.clear();
+    make_room();
+    return News::Bytes;
+  }
+
+  /// Nobody will take anything more.
+  void abandon() {
+    const std::lock_guard lock(mutex_);
+    abandoned_ = true;
+    bytes_.clear();
+    make_room();
+  }
+
+  bool ended() const {
+    const std::lock_guard lock(mutex_);
+    return ended_;
+  }
+  std::optional<Failure> failure() const {
+    const std::lock_guard lock(mutex_);
+    return failure_;
+  }
+  HttpResponse response() const {
+    const std::lock_guard lock(mutex_);
+    return response_;
+  }
+
+ private:
+  void make_room() {
+    if (room_) room_->second.set(room_->first);
+    room_.reset();
+  }
+
+  mutable std::mutex mutex_;
+  std::condition_variable_any changed_;
+  HttpResponse response_;  // guarded by mutex_, as all below
+  bool has_head_ = false;
+  bool ended_ = false;
+  bool abandoned_ = false;
+  std::optional<Failure> failure_;
+  std::string bytes_;
+  std::optional<std::pair<std::size_t, pplx::task_completion_event<std::size_t>>> room_;
+};
+
+/// Where the library writes the body of an answer to: only puts, never gets.
+class Sink final : public concurrency::streams::details::streambuf_state_manager<std::uint8_t> {
+ public:
+  explicit Sink(std::shared_ptr<Incoming> incoming)
+      : streambuf_state_manager(std::ios_base::out), incoming_(std::move(incoming)) {}
+
+  bool can_seek() const override { return false; }
+  bool has_size() const override { return false; }
+  std::size_t buffer_size(std::ios_base::openmode) const override { return 0; }
+  void set_buffer_size(std::size_t, std::ios_base::openmode) override {}
+  std::size_t in_avail() const override { return 0; }
+  utility::size64_t size() const override { return 0; }
+  pos_type getpos(std::ios_base::openmode) const override { return kNowhere; }
+  pos_type seekpos(pos_type, std::ios_base::openmode) override { return kNowhere; }
+  pos_type seekoff(off_type, std::ios_base::seekdir, std::ios_base::openmode) override {
+    return kNowhere;
+  }
+  bool acquire(std::uint8_t*& bytes, std::size_t& count) override {
+    bytes = nullptr;
+    count = 0;
+    return false;
+  }
+  void release(std::uint8_t*, std::size_t) override {}
+
+ protected:
+  pplx::task<int_type> _putc(std::uint8_t byte) override {
+    return incoming_->put(&byte, 1).then([byte](std::size_t) { return int_type{byte}; });
+  }
+  pplx::task<std::size_t> _putn(const std::uint8_t* bytes, std::size_t count) override {
+    return incoming_->put(bytes, count);
+  }
+  pplx::task<std::size_t> _putn(const std::uint8_t* bytes, std::size_t count, bool) override {
+    return incoming_->put(bytes, count);
+  }
+  pplx::task<bool> _sync() override { return pplx::task_from_result(true); }
+
+  std::uint8_t* _alloc(std::size_t) override { return nullptr; }
+  void _commit(std::size_t) override {}
+  pplx::task<int_type> _bumpc() override { return nothing(); }
+  int_type _sbumpc() override { return traits::eof(); }
+  pplx::task<int_type> _getc() override { return nothing(); }
+  int_type _sgetc() override { return traits::eof(); }
+  pplx::task<int_type> _nextc() override { return nothing(); }
+  pplx::task<int_type> _ungetc() override { return nothing(); }
+  pplx::task<std::size_t> _getn(std::uint8_t*, std::size_t) override {
+    return pplx::task_from_result(std::size_t{0});
+  }
+  std::size_t _scopy(std::uint8_t*, std::size_t) override { return 0; }
+
+ private:
+  static constexpr std::streamoff kNowhere = -1;
+  static pplx::task<int_type> nothing() { return pplx::task_from_result(int_type{traits::eof()}); }
+
+  std::shared_ptr<Incoming> incoming_;
+};
+
+std::string words_of(const web::http::http_exception& failure) {
+  const auto code = static_cast<unsigned long>(failure.error_code().value());
+  const std::string what = failure.what();
+  // Two codes, and a text of its own when it would have sent the request again.
+  if (code == ENOENT || code == ECONNABORTED || what.find("cannot rewind") == 0) {
+    return "the server closed the connection";
+  }
+  // Of OpenSSL's own numbers the library only says "unknown error".
+  if (const char* reason = code > 4096 ? ERR_reason_error_string(code) : nullptr) {
+    return std::string("TLS: ") + reason;
+  }
+  if (code == EHOSTUNREACH) return "cannot connect";  // whatever the reason was
+  const std::string code_words = failure.error_code().message();
+  if (code == 0 || what.find(code_words) != std::string::npos) return what;
+  return what + ": " + code_words;
+}
+
+// ---- TLS ----
+
+struct Free {
+  void operator()(BIO* bio) const { BIO_free(bio); }
+  void operator()(X509* certificate) const { X509_free(certificate); }
+};
+
+Result<std::string> text_of(const Pem& pem) {
+  if (pem.file.empty()) return pem.text;
+  return read_file(pem.file, 1U << 20U);
+}
+
+std::string openssl_words() {
+  const char* reason = ERR_reason_error_string(ERR_peek_last_error());
+  ERR_clear_error();
+  return reason != nullptr ? reason : "it is not PEM";
+}
+
+/// Replaces all trusted authorities by those of `pem`.
+Result<void> trust_only(SSL_CTX* context, const std::string& pem) {
+  X509_STORE* store = X509_STORE_new();
+  SSL_CTX_set_cert_store(context, store);  // takes it over
+  // An intermediate authority is trusted when it is the one that was given, as in kubectl.
+  X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN);
+  const std::unique_ptr<BIO, Free> bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
+  int count = 0;
+  while (true) {
+    const std::unique_ptr<X509, Free> one(PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr));
+    if (!one) break;
+    X509_STORE_add_cert(store, one.get());
+    ++count;
+  }
+  ERR_clear_error();
+  if (count == 0) return Error{ErrorKind::Invalid, "there is no certificate in it"};
+  return {};
+}
+
+/// The subject's common name is never looked at.
+void demand_name(SSL_CTX* context, const std::string& name) {
+  X509_VERIFY_PARAM* wanted = SSL_CTX_get0_param(context);
+  X509_VERIFY_PARAM_set_hostflags(
+      wanted, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT | X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+  if (X509_VERIFY_PARAM_set1_ip_asc(wanted, name.c_str()) == 1) return;
+  X509_VERIFY_PARAM_set1_host(wanted, name.c_str(), name.size());
+}
+
+Result<void> present(SSL_CTX* context, const ServerAddress& address) {
+  const std::string chain = TRY(text_of(address.certificate));
+  const std::string key = TRY(text_of(address.key));
+  boost::system::error_code failed;
+  const std::unique_ptr<BIO, Free> bio(
+      BIO_new_mem_buf(chain.data(), static_cast<int>(chain.size())));
+  const std::unique_ptr<X509, Free> leaf(PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr));
+  if (!leaf || SSL_CTX_use_certificate(context, leaf.get()) != 1) {
+    return Error{ErrorKind::Invalid, "client certificate: " + openssl_words()};
+  }
+  while (true) {
+    std::unique_ptr<X509, Free> more(PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr));
+    if (!more) break;
+    if (SSL_CTX_add_extra_chain_cert(context, more.get()) == 1) static_cast<void>(more.release());
+  }
+  ERR_clear_error();
+  const std::unique_ptr<BIO, Free> key_bio(
+      BIO_new_mem_buf(key.data(), static_cast<int>(key.size())));
+  EVP_PKEY* private_key = PEM_read_bio_PrivateKey(key_bio.get(), nullptr, nullptr, nullptr);
+  const bool used = private_key != nullptr && SSL_CTX_use_PrivateKey(context, private_key) == 1;
+  EVP_PKEY_free(private_key);
+  if (!used) return Error{ErrorKind::Invalid, "client key: " + openssl_words()};
+  return {};
+}
+
+Result<void> prepare(SSL_CTX* context, const ServerAddress& address) {
+  SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
+  const std::string authorities = TRY(text_of(address.ca));
+  const std::string where = address.ca.file.empty() ? "" : " " + address.ca.file;
+  auto trusted = trust_only(context, authorities);
+  if (!trusted) return std::move(trusted).error().in("certificate authority" + where);
+  demand_name(context, address.verify_name.empty() ? address.host : address.verify_name);
+  if (!address.certificate.empty()) TRY(present(context, address));
+  return {};
+}
+
+// ---- one exchange ----
+
+/// Lines of a body that comes in pieces.
+class Lines {
+ public:
+  /// False: a line is too long. Ends early when stopped.
+  bool feed(std::string_view bytes, const std::function<void(std::string_view)>& on_line,
+            const std::stop_token& stop) {
+    while (!stop.stop_requested()) {
+      const auto end = bytes.find('\n');
+      if (end == std::string_view::npos) {
+        begun_ += bytes;
+        return begun_.size() <= kLineLimit;
+      }
+      if (begun_.size() + end > kLineLimit) return false;
+      if (begun_.empty()) {
+        on_line(bytes.substr(0, end));
+      } else {
+        begun_ += bytes.substr(0, end);
+        // Taken out first: on_line may throw.
+        const std::string line = std::exchange(begun_, {});
+        on_line(line);
+      }
+      bytes.remove_prefix(end + 1);
+    }
+    return true;
+  }
+
+ private:
+  std::string begun_;
+};
+
+class Exchange {
+ public:
+  Exchange(whttp::client::http_client& client, const HttpRequest& request, const std::string& where)
+      : incoming_(std::make_shared<Incoming>()),
+        words_(request.method + " " + where + request.path.substr(0, request.path.find('?'))) {
+    auto incoming = incoming_;
+    auto wire = wire_request(request);
+    wire.set_response_stream(concurrency::streams::ostream(
+        concurrency::streams::streambuf<std::uint8_t>(std::make_shared<Sink>(incoming))));
+    client.request(wire, cancel_.get_token())
+        .then([incoming](whttp::http_response response) {
+          incoming->head(response);
+          return response.content_ready();
+        })
+        .then([incoming](const pplx::task<whttp::http_response>& last) {
+          incoming->end(how_it_ended(last));
+        });
+  }
+  Exchange(const Exchange&) = delete;
+  Exchange& operator=(const Exchange&) = delete;
+
+  ~Exchange() {
+    if (incoming_->ended()) return;
+    incoming_->abandon();
+    // On the library's own thread: a cancel from another races with its use of the socket.
+    boost::asio::post(crossplat::threadpool::shared_instance().service(),
+                      [cancel = cancel_] { cancel.cancel(); });
+  }
+
+  using News = Incoming::News;
+
+  Result<void> head(SteadyClock::time_point until, const std::stop_token& stop) {
+    const News news = incoming_->wait(nullptr, until, stop);
+    if (news == News::Head) return {};
+    return error(news);
+  }
+
+  /// False: that was all.
+  Result<bool> more(std::string& bytes, SteadyClock::time_point until,
+                    const std::stop_token& stop) {
+    const News news = incoming_->wait(&bytes, until, stop);
+    if (news == News::Bytes) return true;
+    if (news == News::End && !incoming_->failure()) return false;
+    return error(news);
+  }
+
+  HttpResponse response() const { return incoming_->response(); }
+
+  bool unsent() const { return incoming_->failure().value_or(Failure()).unsent; }
+
+  Error error(std::string_view why) const {
+    return {ErrorKind::Unavailable, words_ + ": " + std::string(why)};
+  }
+
+ private:
+  static whttp::http_request wire_request(const HttpRequest& request) {
+    whttp::http_request wire(request.method);
+    wire.set_request_uri(request.path);
+    std::string type = "application/json";
+    for (const auto& [name, value] : request.headers) {
+      if (name == "content-type") {
+        type = value;
+      } else {
+        wire.headers().add(name, value);
+      }
+    }
+    if (request.method == "GET") return wire;
+    // A body that cannot be rewound is what keeps the library from sending a request again on
+    // another connection when the first one died: the server may have acted on it.
+    concurrency::streams::producer_consumer_buffer<std::uint8_t> body;
+    if (!request.body.empty()) {
+      body.putn_nocopy(reinterpret_cast<const std::uint8_t*>(request.body.data()),
+                       request.body.size())
+          .get();
+    }
+    body.close(std::ios_base::out).get();
+    wire.set_body(body.create_istream(), request.body.size(), type);
+    return wire;
+  }
+
+  static std::optional<Failure> how_it_ended(const pplx::task<whttp::http_response>& last) {
+    try {
+      last.get();
+      return std::nullopt;
+    } catch (const whttp::http_exception& failure) {
+      return Failure{words_of(failure), failure.error_code().value() == EBADF};
+    } catch (const std::exception& failure) {
+      return Failure{failure.what()};
+    }
+  }
+
+  Error error(News news) const {
+    if (news == News::Stopped) return {ErrorKind::Cancelled, words_ + ": cancelled"};
+    if (news == News::Late) return error("no answer in time");
+    return error(incoming_->failure().value_or(Failure{"no answer"}).words);
+  }
+
+  std::shared_ptr<Incoming> incoming_;
+  std::string words_;
+  pplx::cancellation_token_source cancel_;
+};
+
+class RestTransport final : public ApiTransport {
+ public:
+  explicit RestTransport(const ServerAddress& address)
+      : host_header_(address.verify_name),
+        where_((address.plain ? "http://" : "https://") + address.host + ":" +
+               std::to_string(address.port)),
+        client_(where_, config(address)) {}
+
+  Result<HttpResponse> send(const HttpRequest& request, milliseconds timeout,
+                            std::stop_token stop) override {
+    return guarded(request, [&]() -> Result<HttpResponse> {
+      const auto until = SteadyClock::now() + timeout;
+      std::optional<Exchange> exchange;
+      TRY(begin(exchange, request, until, stop));
+      return body_of(*exchange, until, stop);
+    });
+  }
+
+  Result<HttpResponse> stream(const HttpRequest& request, milliseconds idle_timeout,
+                              const std::function<void(std::string_view)>& on_line,
+                              std::stop_token stop) override {
+    std::optional<Exchange> exchange;
+    TRY(guarded(request,
+                [&] { return begin(exchange, request, SteadyClock::now() + idle_timeout, stop); }));
+    if (exchange->response().status != 200) {
+      return body_of(*exchange, SteadyClock::now() + idle_timeout, stop);
+    }
+    Lines lines;
+    std::string bytes;
+    while (TRY(exchange->more(bytes, SteadyClock::now() + idle_timeout, stop))) {
+      if (!lines.feed(bytes, on_line, stop)) return exchange->error("a line over 10 MiB");
+    }
+    return exchange->response();
+  }
+
+ private:
+  static whttp::client::http_client_config config(const ServerAddress& address) {
+    whttp::client::http_client_config config;
+    config.set_max_redirects(0);
+    config.set_timeout(std::chrono::hours(1));  // ours are finer, and one for each call
+    if (address.plain) return config;
+    config.set_ssl_context_callback([address](boost::asio::ssl::context& context) {
+      const auto prepared = prepare(context.native_handle(), address);
+      if (!prepared) throw std::runtime_error(prepared.error().message);
+    });
+    return config;
+  }
+
+  HttpRequest with_host(const HttpRequest& request) const {
+    HttpRequest named = request;
+    // The library takes the name to verify and to send (SNI) from this header.
+    if (!host_header_.empty()) named.headers["host"] = host_header_;
+    return named;
+  }
+
+  /// Sends the request and waits for the head of its answer. Where the library could not send a
+  /// request again it leaves a connection behind that was never opened, for the next one to find.
+  Result<void> begin(std::optional<Exchange>& exchange, const HttpRequest& request,
+                     SteadyClock::time_point until, const std::stop_token& stop) {
+    constexpr int kMostNeverOpened = 20;
+    for (int tried = 0;; ++tried) {
+      exchange.emplace(client_, with_host(request), where_);
+      auto answered = exchange->head(until, stop);
+      if (answered || !exchange->unsent() || tried == kMostNeverOpened) return answered;
+    }
+  }
+
+  static Result<HttpResponse> body_of(Exchange& exchange, SteadyClock::time_point until,
+                                      const std::stop_token& stop) {
+    std::string body;
+    std::string bytes;
+    while (TRY(exchange.more(bytes, until, stop))) {
+      body += bytes;
+      if (body.size() > kBodyLimit) return exchange.error("the answer is over 32 MiB");
+    }
+    HttpResponse response = exchange.response();
+    response.body = std::move(body);
+    return response;
+  }
+
+  /// The library throws what it does not like about a request at once.
+  template <class Act>
+  std::invoke_result_t<Act> guarded(const HttpRequest& request, const Act& act) {
+    try {
+      return act();
+    } catch (const std::exception& failure) {
+      return Error{ErrorKind::Unavailable, request.method + " " + where_ + ": " + failure.what()};
+    }
+  }
+
+  std::string host_header_;
+  std::string where_;
+  whttp::client::http_client client_;
+};
+
+Result<void> check(const ServerAddress& address) {
+  in6_addr ignored{};
+  if (address.host.empty() || address.port < 1 || address.port > 65535) {
+    return Error{ErrorKind::Invalid, "a server needs a host and a port between 1 and 65535"};
+  }
+  if (::inet_pton(AF_INET6, address.host.c_str(), &ignored) == 1) {
+    return Error{ErrorKind::Invalid,
+                 "server " + address.host + ": give its DNS name, not its IPv6 address"};
+  }
+  if (address.plain) return {};
+  if (address.ca.empty()) {
+    return Error{ErrorKind::Invalid, "server " + address.host + ": give its certificate authority"};
+  }
+  if (address.certificate.empty() != address.key.empty()) {
+    return Error{ErrorKind::Invalid,
+                 "a client certificate and its key go together: one is missing"};
+  }
+  const std::unique_ptr<SSL_CTX, decltype(&SSL_CTX_free)> context(SSL_CTX_new(TLS_client_method()),
+                                                                  &SSL_CTX_free);
+  return prepare(context.get(), address);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ApiTransport>> make_api_transport(const ServerAddress& address) {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    // Before the thread, so that at the end it is cleaned up after it.
+    OPENSSL_init_ssl(0, nullptr);
+    // One thread: with more the library races with itself when it cancels.
+    crossplat::threadpool::initialize_with_threads(1);
+    ::setenv("SSL_CERT_FILE", "/dev/null", 1);
+  });
+  TRY(check(address));
+  try {
+    return std::unique_ptr<ApiTransport>(std::make_unique<RestTransport>(address));
+  } catch (const std::exception& failure) {
+    return Error{ErrorKind::Invalid, "server " + address.host + ": " + failure.what()};
+  }
+}
+
+}  // namespace stackspec
