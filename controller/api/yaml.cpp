@@ -231,6 +231,11 @@ class ViewBuffer : public std::streambuf {
   }
 };
 
+/// YAML and JSON alike allow none of these but as an escape.
+bool is_control(char byte) {
+  return byte >= 0 && byte < ' ' && byte != '\t' && byte != '\n' && byte != '\r';
+}
+
 int line_at(std::string_view text, std::size_t offset) {
   return 1 +
          static_cast<int>(std::count(text.begin(), text.begin() + static_cast<long>(offset), '\n'));
@@ -260,6 +265,11 @@ Result<std::vector<Document>> parse_yaml(std::string_view text) {
   }
   if (const auto bad = first_bad_utf8(text)) {
     return at_line(line_at(text, *bad), "not UTF-8; save the file as UTF-8");
+  }
+  const auto control = std::find_if(text.begin(), text.end(), is_control);
+  if (control != text.end()) {
+    return at_line(line_at(text, static_cast<std::size_t>(control - text.begin())),
+                   "a control character; remove it or write it as an escape in double quotes");
   }
   Builder builder;
   try {

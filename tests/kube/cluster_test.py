@@ -43,8 +43,9 @@ class Cluster(unittest.TestCase):
                                    env=environment | {"CLUSTER_DIR": folder})
         return folder, process
 
-    def test_two_at_once_see_their_own_objects_pass_on_the_exit_code_and_are_gone(self):
-        script = "kubectl create namespace mine && kubectl get namespaces -o name | grep -c mine && exit 7"
+    def test_two_at_once_see_their_own_objects_outlive_a_restart_and_are_gone(self):
+        script = (f"kubectl create namespace mine && {CLUSTER} restart apiserver &&"
+                  " kubectl get namespaces -o name | grep -c mine && exit 7")
         for folder, process in [self.start("sh", "-c", script) for _ in range(2)]:
             said, _ = process.communicate(timeout=120)
             self.assertEqual((process.returncode, said), (7, "namespace/mine created\n1\n"))

@@ -99,6 +99,11 @@ DECODE = [
     Row("field given twice", text("tag: v1.17.4"), "Decode", "",
         message='line 6: key "tag" already set in map'),
     Row("no YAML", text("env: {A: 'b"), "Decode", ""),
+    Row("5 MB", text("env: {A: '" + "a" * 5_000_000 + "'}"), "Decode", ""),
+    Row("a bomb of aliases", text("env: &a0 {A: b}\n" + "".join(
+        f"  x{n}: &a{n} [" + ", ".join([f"*a{n - 1}"] * 10) + "]\n" for n in range(1, 9))), "Decode", ""),
+    Row("100000 levels", text("env: " + "[" * 100_000 + "]" * 100_000), "Decode", ""),
+    Row("a character that YAML does not have", text("env: {A: \"\x01\"}"), "Decode", ""),
 ]
 
 TYPES = [

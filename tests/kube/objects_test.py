@@ -140,7 +140,7 @@ class OnTheServer(unittest.TestCase):
             self.remove(path)
 
     def test_every_row_gets_its_verdict_from_the_api_server(self):
-        codes = {"Decode": {400}, "Admission": {422}}
+        codes = {"Decode": {400, 413}, "Admission": {422}}
         for row in objects.ROWS:
             with self.subTest(row.what):
                 code, answer, warnings = self.answer_to(row)

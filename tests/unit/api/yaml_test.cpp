@@ -68,6 +68,7 @@ TEST(Yaml, RefusesHostileTexts) {
       {"5 MB", "a: " + std::string(5'000'000, 'x'), "1: the file is larger than 1 MiB"},
       {"broken UTF-8", "a: 1\nb: \xff\n", "2: not UTF-8"},
       {"overlong UTF-8", "a: \xc0\x80\n", "1: not UTF-8"},
+      {"control character", "a: 1\nb: \"\x01\"\n", "2: a control character"},
       {"contains itself", "a: &a [*a]", "1: alias to a node that contains it"},
       {"alias bomb", alias_bomb(), "4: aliases stand for more than"},
       {"many copies of a long text", many_copies + "]", "2: aliases stand for more than"},
