@@ -139,6 +139,8 @@ void World::start(const StartTask& action) {
     const auto backup = backups.find(task.backup);
     const bool asked = !restore_requests.empty();
     forbid(users_are_let_in(), "I4 a restore while users write");
+    forbid(components[Component::Server].running > 0 || components[Component::Worker].running > 0,
+           "I4 server or worker still runs when data is put back");
     forbid(backup == backups.end() || !backup->second.proven, "I2 restore of an unproven backup");
     forbid(backup != backups.end() && !asked && backup->second.content.rows < database.rows,
            "I4 writes of users are lost by an automatic restore");

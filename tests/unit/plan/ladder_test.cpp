@@ -42,6 +42,18 @@ struct Play {
     for (int i = 0; i < steps; ++i) step();
   }
 
+  /// False, and a failed test, when it does not come to that in a reasonable time.
+  template <class Wanted>
+  bool until(const Wanted& wanted) {
+    for (int i = 0; i < 300 && !wanted(); ++i) step();
+    EXPECT_TRUE(wanted()) << "it never came to that; " << stack.status.message;
+    return wanted();
+  }
+
+  bool is_at(const char* step) const {
+    return stack.status.upgrade && stack.status.upgrade->step == step;
+  }
+
   bool told(const std::string& reason) const {
     return std::any_of(events.begin(), events.end(),
                        [&](const Event& event) { return event.reason == reason; });
@@ -154,7 +166,7 @@ TEST(Ladder, DoesNotMigrateOnABackupThatIsNotTheOneItNeeds) {
     const auto proven = [&] {
       return !play.world.backups.empty() && play.world.backups.begin()->second.proven;
     };
-    while (!proven()) play.step();
+    ASSERT_TRUE(play.until(proven));
     Seen seen = play.world.see();
     row.spoil(seen);
     const Plan plan = make_plan(play.stack, seen, Catalog::builtin(), play.now);
@@ -163,6 +175,50 @@ TEST(Ladder, DoesNotMigrateOnABackupThatIsNotTheOneItNeeds) {
     EXPECT_EQ(plan.status.upgrade->reason, "BackupNotProven");
     EXPECT_FALSE(plan.status.upgrade->point_of_no_return);
   }
+}
+
+TEST(Ladder, AFenceLoweredByHandVoidsTheBackup) {
+  for (const char* step : {"Backup", "Prove"}) {
+    SCOPED_TRACE(step);
+    Play play = served("v1.15.4");
+    play.stack.spec.tag = "v1.16.6";
+    ASSERT_TRUE(play.until([&] { return play.is_at(step) && !play.world.backups.empty(); }));
+    const std::string id = play.stack.status.upgrade->id;
+    const std::string backup = play.stack.status.upgrade->backup;
+    play.world.gateway_open = true;
+    play.step();
+    ASSERT_TRUE(play.is_at("Fence"));
+    EXPECT_NE(play.stack.status.upgrade->id, id) << "task names are never used twice";
+    EXPECT_TRUE(play.told("FenceBroken"));
+    EXPECT_FALSE(play.world.gateway_open);
+    ASSERT_TRUE(play.until([&] { return play.is_at("Migrate"); }));
+    EXPECT_NE(play.stack.status.upgrade->backup, backup);
+    play.run();
+    EXPECT_EQ(play.stack.status.version, "v1.16.6");
+  }
+}
+
+TEST(Ladder, DoesNotPutBackABackupThatIsNotProven) {
+  Play play = served("v1.15.4");
+  play.world.faults.bad_release = "v1.16.6";
+  play.stack.spec.tag = "v1.16.6";
+  ASSERT_TRUE(play.until([&] { return play.is_at("Migrate"); }));
+  play.world.backups.begin()->second.proven = false;
+  play.run(30);
+  for (const std::string& line : transcript(play.world)) EXPECT_EQ(line.find("restore"), line.npos);
+  EXPECT_EQ(play.condition("Stalled"), "True RestoreFailed");
+}
+
+TEST(Ladder, DoesNotStartOnADirtyDatabase) {
+  Play play = served("v1.15.4");
+  // As an upgrade by hand leaves it that failed half way.
+  play.world.database.core_version = "v1.16.6";
+  play.stack.spec.tag = "v1.16.6";
+  play.run(30);
+  EXPECT_TRUE(play.is_at("Preflight"));
+  EXPECT_FALSE(play.gate().empty());
+  EXPECT_TRUE(play.world.gateway_open) << "users are served meanwhile";
+  EXPECT_TRUE(play.world.backups.empty());
 }
 
 TEST(Ladder, FlagsThatCannotBeSetDoNotKeepUsersOutAndAreTriedAgain) {
@@ -228,7 +284,7 @@ TEST(Ladder, NamesTheForeignSessionThatBlocksTheFenceAndLetsUsersBackInTime) {
 
   // It comes back behind the fence: after fenceTimeoutSeconds the old release serves again.
   play.world.faults.foreign_session = false;
-  while (!play.stack.status.upgrade || play.stack.status.upgrade->step != "Fence") play.step();
+  ASSERT_TRUE(play.until([&] { return play.is_at("Fence"); }));
   play.world.faults.foreign_session = true;
   play.run(20);
   EXPECT_EQ(play.gate(), "ForeignSessions");
@@ -242,7 +298,7 @@ TEST(Ladder, NamesTheForeignSessionThatBlocksTheFenceAndLetsUsersBackInTime) {
 TEST(Ladder, SuspendBehindTheFenceMeansUnfence) {
   Play play = served("v1.15.4");
   play.stack.spec.tag = "v1.16.6";
-  while (!play.stack.status.upgrade || play.stack.status.upgrade->step != "Prove") play.step();
+  ASSERT_TRUE(play.until([&] { return play.is_at("Prove"); }));
   play.stack.spec.suspend = true;
   play.run();
   EXPECT_TRUE(play.world.gateway_open);
@@ -256,7 +312,7 @@ TEST(Ladder, SuspendBehindTheFenceMeansUnfence) {
 TEST(Ladder, ALoweredTargetPastThePointOfNoReturnStopsAtTheHop) {
   Play play = served("v1.15.4");
   play.stack.spec.tag = "v1.17.4";
-  while (!play.stack.status.upgrade || play.stack.status.upgrade->step != "Migrate") play.step();
+  ASSERT_TRUE(play.until([&] { return play.is_at("Migrate"); }));
   EXPECT_TRUE(play.stack.status.upgrade->point_of_no_return);
   play.stack.spec.tag = "v1.16.6";
   play.run();
@@ -296,9 +352,9 @@ TEST(Ladder, ARestoreNeedsThePersonsWordForTheLoss) {
 
   // The refused one, first in line, holds up nobody.
   play.world.restore_requests = {{"hasty", backup, ""}, {"back", backup, "2026-11-21T08:00:00Z"}};
-  while (!play.stack.status.upgrade) play.step();
+  ASSERT_TRUE(play.until([&] { return play.stack.status.upgrade.has_value(); }));
   EXPECT_EQ(play.stack.status.upgrade->requested_by, "back");
-  while (play.stack.status.upgrade) play.step();
+  ASSERT_TRUE(play.until([&] { return !play.stack.status.upgrade; }));
   play.world.restore_requests.clear();
   play.run(20);
   EXPECT_EQ(play.stack.status.version, "v1.15.4");
