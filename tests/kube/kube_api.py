@@ -8,6 +8,7 @@ import sys
 import urllib.error
 import urllib.request
 
+MOST_BYTES = 3 * 1024 * 1024  # of a request, says the API server
 TOOLS = os.environ.get("STACKSPEC_TOOLS", os.path.expanduser("~/.cache/stackspec/tools"))
 
 
@@ -46,5 +47,10 @@ class Api:
             answer = urllib.request.urlopen(request, context=self._tls, timeout=30)
         except urllib.error.HTTPError as error:
             answer = error
+        except (urllib.error.URLError, ConnectionError):
+            # The API server answers and hangs up while so much is still being sent to it.
+            if data is None or len(data) < MOST_BYTES:
+                raise
+            return 413, {"message": "request entity too large"}, []
         with answer:
             return answer.status, json.load(answer), answer.headers.get_all("Warning") or []
