@@ -55,7 +55,10 @@ class OnTheServer(unittest.TestCase):
         kubectl("delete", "namespace", "objects", "--wait=false")
 
     def crds(self):
-        return json.loads(kubectl("get", "crd", "-o", "json"))["items"]
+        crds = json.loads(kubectl("get", "crd", "-o", "json"))["items"]
+        ours = [crd for crd in crds if crd["spec"]["group"] == "stackspec.dev"]
+        self.assertEqual({crd["spec"]["names"]["kind"] for crd in ours}, set(PLURALS))
+        return ours
 
     def test_crds_are_applied_without_a_warning_and_structural(self):
         for said in self.said:
