@@ -26,14 +26,14 @@ def role(kind, name, rules):
 
 
 def roles(rules):
-    return (LICENCE + MADE + role("ClusterRole", "stackspec-controller", rules["stacks"] + rules["cluster"])
+    return (LICENCE + MADE + role("ClusterRole", "stackspec-controller", rules["stacks"])
             + "---\n" + role("Role", "stackspec-controller-leader", rules["own"]))
 
 
 def chart_rules(rules):
     """What the templates read with fromYaml."""
     text = LICENCE + MADE
-    for part in ("stacks", "own", "cluster"):
+    for part in ("stacks", "own"):
         text += part + ":\n" + "\n".join(rule_lines(rules[part])) + "\n"
     return text
 
@@ -45,9 +45,9 @@ This page is written by `manifests/generate` from `manifests/rules.yaml`, of whi
 saw the controller do: nothing else is granted, nothing is missing.
 
 It can never delete a PersistentVolumeClaim, a PersistentVolume, a Namespace or a Secret, never
-write a StackSpec's `spec`, never run a command in a pod, and never grant rights. It asks
-Kubernetes which of these rights it has at start (every account may ask that) and names those that
-are missing.
+write a StackSpec's `spec`, never run a command in a pod, and never grant rights. Nothing is asked of
+the cluster as a whole: with `watchNamespaces` the same rules are in Roles. What is refused for want
+of a right is logged with the verb and the resource.
 
 """
 
@@ -55,8 +55,6 @@ PARTS = {
     "stacks": ("In every namespace whose stacks it looks after",
                "A ClusterRole; with `watchNamespaces` a Role in each of them."),
     "own": ("In its own namespace", "A Role."),
-    "cluster": ("In the whole cluster",
-                "A ClusterRole; not granted with `watchNamespaces`, and then done without."),
 }
 
 

@@ -40,7 +40,7 @@ def requests(lines, user):
 def rights(rules):
     """[(part, group, resource, names, verb)], one for each word of each rule."""
     return [(part, rule["group"], resource, frozenset(rule.get("names", ())), verb)
-            for part in ("stacks", "own", "cluster") for rule in rules[part]
+            for part in ("stacks", "own") for rule in rules[part]
             for resource in rule["resources"] for verb in rule["verbs"]]
 
 
@@ -49,7 +49,7 @@ def covers(right, request, own_namespace):
     namespace, *what, name, asked = request
     if (group, resource, verb) != (*what, asked) or (names and name not in names):
         return False
-    return part == "stacks" or (part == "own" and namespace == own_namespace) or (part == "cluster" and not namespace)
+    return part == "stacks" or (part == "own" and namespace == own_namespace)
 
 
 def problems(rules, used, exceptions, own_namespace):
@@ -76,9 +76,9 @@ def problems(rules, used, exceptions, own_namespace):
 # ---- self-test ----
 USER = "system:serviceaccount:ops:controller"
 SMALL = {"stacks": [{"group": "", "resources": ["pods"], "verbs": ["list"]},
-                    {"group": "", "resources": ["pods/log"], "verbs": ["get"]}],
-         "own": [{"group": "c", "resources": ["leases"], "names": ["one"], "verbs": ["update"]}],
-         "cluster": [{"group": "s", "resources": ["classes"], "verbs": ["get"]}]}
+                    {"group": "", "resources": ["pods/log"], "verbs": ["get"]},
+                    {"group": "s", "resources": ["classes"], "verbs": ["get"]}],
+         "own": [{"group": "c", "resources": ["leases"], "names": ["one"], "verbs": ["update"]}]}
 
 
 def event(verb, resource, namespace="", name="", group="", user=USER, stage="ResponseComplete"):
