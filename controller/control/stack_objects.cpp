@@ -16,6 +16,8 @@ namespace stackspec {
 namespace {
 
 constexpr const char* kStackLabel = "stackspec.dev/stack";
+/// On a StackBackup by which a platform remembers a backup: nobody asked for it.
+constexpr const char* kRecordLabel = "stackspec.dev/record";
 /// From here on Twenty wants a dedicated ENCRYPTION_KEY; an older stack must keep APP_SECRET in its
 /// place until the key is rotated, or its stored tokens become unreadable.
 constexpr Version kOwnEncryptionKey{2, 5, 0};
@@ -335,6 +337,7 @@ Result<Requests> list_requests(ObjectApi& objects, const Stack& stack) {
 
 void add_requests(const Requests& requests, Seen& seen) {
   for (const auto& [object, spec] : requests.backups) {
+    if (object.labels.contains(kRecordLabel)) continue;
     const std::string phase = requests_phase(object.status);
     if (phase == "Proven" || phase == "Failed") continue;
     seen.backup_requests.push_back({object.key.name, spec.reason});

@@ -32,10 +32,15 @@ files_size() {
   [ -n "${STACKSPEC_FILES:-}" ] && du -sk "$STACKSPEC_FILES" | awk '{ printf "%d", $1 * 1024 }' || echo 0
 }
 
+# With it a controller that cannot read the storage knows the backup as its manifest tells it.
 answer() {
+  fingerprints=$(manifest_value keyFingerprints)
+  [ -n "$fingerprints" ] || fingerprints='{}'
   result "{\"sha256\":\"$(manifest_value sha256)\",\"sizeBytes\":$(manifest_value sizeBytes),\"tables\":$(manifest_value tables),\
 \"rows\":$(manifest_value rows),\"files\":$(manifest_value files),\"filesBytes\":$(manifest_value filesBytes),\
-\"cutoffLsn\":\"$(manifest_value cutoffLsn)\"}"
+\"cutoffTime\":$(json_text "$(manifest_value cutoffTime)"),\"cutoffLsn\":\"$(manifest_value cutoffLsn)\",\
+\"sourceVersion\":$(json_text "$(manifest_value sourceVersion)"),\"cursorKey\":$(json_text "$(manifest_value cursorKey)"),\
+\"systemIdentifier\":$(json_text "$(manifest_value systemIdentifier)"),\"keyFingerprints\":$fingerprints}"
 }
 
 # ---- stored files ----

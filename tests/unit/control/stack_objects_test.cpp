@@ -214,5 +214,22 @@ TEST_F(StackObjects, StatusIsWrittenOnlyWhereItDiffers) {
   EXPECT_EQ(late.error().kind, ErrorKind::Conflict);
 }
 
+TEST_F(StackObjects, WhatAPlatformRemembersIsNobodysRequest) {
+  Object record;
+  record.key = {"StackBackup", "default", "crm-1234abcd-0"};
+  record.labels["stackspec.dev/record"] = "true";
+  record.content = {{"spec", {{"stackRef", {{"name", "crm"}}}, {"reason", "before an upgrade"}}}};
+  ASSERT_TRUE(objects_->create(record));
+  const Stack crm = stack();
+  Seen seen;
+  add_requests(requests(crm), seen);
+  EXPECT_TRUE(seen.backup_requests.empty());
+  BackupSeen backup;
+  backup.id = record.key.name;
+  seen.backups = {backup};
+  ASSERT_TRUE(report_requests(*objects_, requests(crm), crm, seen, crm.status));
+  EXPECT_EQ(objects_->get(record.key)->status.value("phase", ""), "Running");
+}
+
 }  // namespace
 }  // namespace stackspec

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "platform/kubernetes/writer.hpp"
+
+#include <algorithm>
+
+#include "base/log.hpp"
+#include "platform/kubernetes/covers.hpp"
+#include "platform/kubernetes/names.hpp"
+
+namespace stackspec::kubernetes {
+namespace {
+
+using nlohmann::json;
+
+std::string described(const ObjectKey& key) {
+  return key.kind + " " + key.ns + "/" + key.name;
+}
+
+const PlainChild* plain_child(const Children& children, const ObjectKey& key) {
+  if (key.kind == "Deployment" || key.kind == "StatefulSet") {
+    for (const auto& [component, child] : children.workloads) {
+      if (key.name.ends_with("-" + std::string(to_string(component)))) return &child.plain;
+    }
+    return nullptr;
+  }
+  const auto found = children.plain.find(key.kind + "/" + key.name);
+  return found == children.plain.end() ? nullptr : &found->second;
+}
+
+/// Whose an object is, before it is written over. Empty: ours.
+std::string why_not_ours(const Stack& stack, const Object& live) {
+  if (!live.deletion_timestamp.empty()) return "is being deleted; it is made anew when it is gone";
+  for (const Owner& owner : live.owners) {
+    if (owner.uid == stack.uid) return {};
+    if (owner.controller) {
+      return "belongs to " + owner.kind + " " + owner.name + "; rename one of the two";
+    }
+  }
+  const auto label = live.labels.find(kStackLabel);
+  if (label != live.labels.end() && label->second == stack.key.name) return {};
+  return "was not made for this stack; rename it, or the stack";
+}
+
+/// The live object with everything of ours as wanted; what others added to its metadata stays.
+Object merged(const Object& live, const Object& wanted) {
+  Object next = live;
+  next.content = wanted.content;
+  for (const auto& [name, value] : wanted.labels) next.labels[name] = value;
+  for (const auto& [name, value] : wanted.annotations) next.annotations[name] = value;
+  for (const Owner& owner : wanted.owners) {
+    const auto same = [&owner](const Owner& one) { return one.uid == owner.uid; };
+    if (std::none_of(next.owners.begin(), next.owners.end(), same)) next.owners.push_back(owner);
+  }
+  return next;
+}
+
+std::string requested_size(const Object& claim) {
+  static const json::json_pointer kSize("/spec/resources/requests/storage");
+  return claim.content.value(kSize, "");
+}
+
+bool is_smaller(const std::string& size, const std::string& wanted) {
+  const auto have = quantity(size);
+  const auto want = quantity(wanted);
+  return have && want && *have < *want;
+}
+
+}  // namespace
+
+bool is_right(const Children& children, const Object& wanted) {
+  const PlainChild* child = plain_child(children, wanted.key);
+  return child != nullptr && !child->edited && child->applied == applied_hash(applied_text(wanted));
+}
+
+bool is_big_enough(const Children& children, const Object& wanted) {
+  const auto found = children.claims.find(wanted.key.name);
+  return found != children.claims.end() && !is_smaller(found->second.size, requested_size(wanted));
+}
+
+Result<void> Writer::ensure(const Stack& stack, const Children& children, Object wanted) {
+  if (is_right(children, wanted)) return {};
+  wanted.annotations[kAppliedAnnotation] = applied_text(wanted);
+  auto live = objects_.get(wanted.key);
+  if (!live && live.error().kind != ErrorKind::NotFound) return std::move(live).error();
+  if (!live) {
+    TRY(create(wanted));
+    return {};
+  }
+  const std::string why_not = why_not_ours(stack, *live);
+  if (!why_not.empty()) {
+    return Error{ErrorKind::Conflict, described(wanted.key) + " " + why_not};
+  }
+  const Object next = merged(*live, wanted);
+  const bool right = covers(live->content, wanted.content) && next.labels == live->labels &&
+                     next.annotations == live->annotations && next.owners == live->owners;
+  if (right) {
+    cache_.remember(*live);
+    return {};
+  }
+  auto written = objects_.update(next);
+  if (!written) return std::move(written).error().in(described(wanted.key));
+  cache_.remember(*written);
+  return {};
+}
+
+Result<void> Writer::ensure_claim(const Children& children, const Object& wanted) {
+  if (is_big_enough(children, wanted)) return {};
+  const std::string size = requested_size(wanted);
+  auto live = objects_.get(wanted.key);
+  if (!live && live.error().kind == ErrorKind::NotFound) {
+    TRY(create(wanted));
+    return {};
+  }
+  if (!live) return std::move(live).error();
+  if (!is_smaller(requested_size(*live), size)) {
+    cache_.remember(*live);
+    return {};
+  }
+  if (refused(wanted.key, size)) return {};
+  Object next = *live;
+  next.content["spec"]["resources"]["requests"]["storage"] = size;
+  auto written = objects_.update(next);
+  if (written) {
+    cache_.remember(*written);
+    return {};
+  }
+  const ErrorKind kind = written.error().kind;
+  if (kind != ErrorKind::Invalid && kind != ErrorKind::Forbidden) {
+    return std::move(written).error().in(described(wanted.key));
+  }
+  log::warn(
+      "claim cannot grow",
+      {{"claim", described(wanted.key)}, {"size", size}, {"detail", written.error().message}});
+  const std::lock_guard lock(mutex_);
+  refused_.insert(described(wanted.key) + " " + size);
+  return {};
+}
+
+bool Writer::refused(const ObjectKey& claim, const std::string& size) const {
+  const std::lock_guard lock(mutex_);
+  return refused_.contains(described(claim) + " " + size);
+}
+
+Result<void> Writer::create_once(const Children& children, const Object& wanted) {
+  if (plain_child(children, wanted.key) != nullptr) return {};
+  const auto created = create(wanted);
+  if (created) return {};
+  if (created.error().kind != ErrorKind::Conflict) return created.error();
+  cache_.remember(TRY(objects_.get(wanted.key)));
+  return {};
+}
+
+Result<void> Writer::modify(const ObjectKey& key, const std::function<void(Object&)>& change) {
+  const Object live = TRY(objects_.get(key));
+  Object next = live;
+  change(next);
+  const bool same = next.content == live.content && next.annotations == live.annotations &&
+                    next.labels == live.labels;
+  if (same) {
+    cache_.remember(live);
+    return {};
+  }
+  auto written = objects_.update(next);
+  if (!written) return std::move(written).error().in(described(key));
+  cache_.remember(*written);
+  return {};
+}
+
+Result<Object> Writer::create(const Object& object) {
+  auto created = objects_.create(object);
+  if (!created) return std::move(created).error().in(described(object.key));
+  cache_.remember(*created);
+  return created;
+}
+
+Result<void> Writer::remove(const ObjectKey& key) {
+  auto live = objects_.get(key);
+  if (!live) {
+    if (live.error().kind == ErrorKind::NotFound) return {};
+    return std::move(live).error();
+  }
+  const auto removed = objects_.remove(key, live->uid, live->resource_version);
+  if (!removed && removed.error().kind != ErrorKind::NotFound) return removed.error();
+  cache_.forget(*live);
+  return {};
+}
+
+}  // namespace stackspec::kubernetes
