@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kube/requests.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <condition_variable>
+#include <mutex>
+
+#include "kube/wire.hpp"
+
+namespace stackspec {
+
+using std::chrono::milliseconds;
+
+namespace {
+
+constexpr int kMostTries = 10;
+constexpr int kMostBroken = 2;
+constexpr milliseconds kAfterBroken{100};
+
+using SteadyClock = std::chrono::steady_clock;
+
+milliseconds left_until(SteadyClock::time_point until) {
+  return std::chrono::duration_cast<milliseconds>(until - SteadyClock::now());
+}
+
+}  // namespace
+
+bool pause_for(milliseconds time, const std::stop_token& stop) {
+  std::mutex mutex;
+  std::condition_variable_any never;
+  std::unique_lock lock(mutex);
+  never.wait_for(lock, stop, time, [] { return false; });
+  return !stop.stop_requested();
+}
+
+milliseconds retry_after(const HttpResponse& response) {
+  const auto header = response.headers.find("retry-after");
+  if (header == response.headers.end()) return milliseconds(0);
+  int seconds = 0;
+  const std::string& text = header->second;
+  const auto read = std::from_chars(text.data(), text.data() + text.size(), seconds);
+  // A date is never sent by an API server; one second is what it sends most.
+  if (read.ec != std::errc() || seconds < 1) return std::chrono::seconds(1);
+  return std::chrono::seconds(std::min(seconds, 60));
+}
+
+Requests::Requests(std::unique_ptr<ApiTransport> transport,
+                   std::unique_ptr<Credentials> credentials, std::string path_prefix, KubePace pace,
+                   std::stop_token stop)
+    : transport_(std::move(transport)),
+      credentials_(std::move(credentials)),
+      path_prefix_(std::move(path_prefix)),
+      pace_(pace),
+      stop_(std::move(stop)) {}
+
+Result<HttpRequest> Requests::authorised(const HttpRequest& request) {
+  HttpRequest made = request;
+  made.path = path_prefix_ + request.path;
+  made.headers["accept"] = "application/json";
+  made.headers["user-agent"] = "stackspec";
+  const std::string header = TRY(credentials_->authorization());
+  if (!header.empty()) made.headers["authorization"] = header;
+  return made;
+}
+
+Result<HttpResponse> Requests::send_once(const HttpRequest& request, milliseconds timeout) {
+  auto answer = transport_->send(TRY(authorised(request)), timeout, stop_);
+  if (!answer || answer->status != 401) return answer;
+  // A 401 was not acted upon: with a newer token the same request is tried once more.
+  const std::string before = TRY(credentials_->authorization());
+  credentials_->refused();
+  if (TRY(credentials_->authorization()) == before) return answer;
+  return transport_->send(TRY(authorised(request)), timeout, stop_);
+}
+
+Result<HttpResponse> Requests::send(const HttpRequest& request) {
+  const bool reads = request.method == "GET";
+  const auto until = SteadyClock::now() + (reads ? pace_.read_timeout : pace_.write_timeout);
+  int broken = 0;
+  for (int tried = 1;; ++tried) {
+    auto answer = send_once(request, left_until(until));
+    milliseconds wait{0};
+    if (!answer) {
+      const bool again =
+          reads && answer.error().kind == ErrorKind::Unavailable && ++broken <= kMostBroken;
+      if (!again) return answer;
+      wait = kAfterBroken;
+    } else if (answer->status == 429 || (reads && answer->status >= 500)) {
+      wait = retry_after(*answer);
+    }
+    if (wait.count() == 0 || tried == kMostTries || wait >= left_until(until)) return answer;
+    if (!pause_for(wait, stop_)) return Error{ErrorKind::Cancelled, "cancelled"};
+  }
+}
+
+Result<std::string> Requests::call(const KindInfo& kind, const HttpRequest& request,
+                                   const std::string& doing) {
+  auto answer = send(request);
+  if (!answer) return std::move(answer).error().in(doing);
+  if (answer->status >= 200 && answer->status < 300) return std::move(answer->body);
+  return error_of(refusal_of(answer->status, answer->body), kind, doing);
+}
+
+Result<HttpResponse> Requests::stream(const std::string& path,
+                                      const std::function<void(std::string_view)>& on_line,
+                                      const std::stop_token& stop) {
+  HttpRequest request;
+  request.path = path;
+  auto answer = transport_->stream(TRY(authorised(request)), pace_.watch_silence, on_line, stop);
+  if (answer && answer->status == 401) credentials_->refused();
+  return answer;
+}
+
+}  // namespace stackspec

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+
+#include "base/result.hpp"
+#include "kube/kinds.hpp"
+#include "objects/object_api.hpp"
+
+namespace stackspec {
+
+/// The object as an API server wants it, without status. `reporter` is who reports an Event.
+/// Error: Invalid.
+Result<std::string> wire_text(const KindInfo& kind, const Object& object,
+                              const std::string& reporter);
+
+/// The same with its status, for the subresource.
+Result<std::string> wire_text_with_status(const KindInfo& kind, const Object& object);
+
+/// JSON of an API server without managedFields, which nobody here reads. Error: Unavailable.
+Result<nlohmann::json> parse_answer(std::string_view text);
+
+/// Error: Unavailable, when it is no object.
+Result<Object> object_of(const KindInfo& kind, nlohmann::json&& json);
+
+/// resourceVersion as a number. Error: Unavailable, when it is none.
+Result<std::int64_t> version_of(const nlohmann::json& metadata);
+
+/// What an API server said in place of an answer.
+struct Refusal {
+  int status = 0;
+  std::string reason;   ///< AlreadyExists, Expired, …; may be empty.
+  std::string message;  ///< For people.
+  bool names_an_object = false;
+  bool version_too_large = false;  ///< It has not seen yet what we asked from.
+};
+
+/// Of a body that is a Status, or of whatever a proxy put in its place.
+Refusal refusal_of(int status, std::string_view body);
+Refusal refusal_of(const nlohmann::json& status);
+
+/// `doing` is what was tried: "create StackSpec sales/crm".
+Error error_of(const Refusal& refusal, const KindInfo& kind, const std::string& doing);
+
+}  // namespace stackspec
