@@ -13,6 +13,7 @@
 #include "base/file.hpp"
 #include "base/log.hpp"
 #include "catalog/catalog.hpp"
+#include "cli/cluster.hpp"
 #include "cli/lint.hpp"
 #include "cli/requests.hpp"
 #include "cli/standalone.hpp"
@@ -100,10 +101,9 @@ ExitCode run_retry(const RetryOptions& options) {
   return kExitOk;
 }
 
-// ---- standalone ----
+// ---- the controllers ----
 
-ExitCode run_controller(const StandaloneOptions& options) {
-  const auto ended = run_standalone(options);
+ExitCode exit_code_of(const Result<void>& ended) {
   if (ended) return kExitOk;
   const ErrorKind kind = ended.error().kind;
   const bool input = kind == ErrorKind::Invalid || kind == ErrorKind::NotFound;
@@ -112,11 +112,36 @@ ExitCode run_controller(const StandaloneOptions& options) {
 
 // ---- the command line ----
 
-void add_standalone(CLI::App& app, StandaloneOptions& options, log::Level& level) {
+void add_log_level(CLI::App& command, log::Level& level) {
   static const std::map<std::string, log::Level> kLevels = {{"debug", log::Level::Debug},
                                                             {"info", log::Level::Info},
                                                             {"warn", log::Level::Warn},
                                                             {"error", log::Level::Error}};
+  command.add_option("--log-level", level, "debug, info, warn, error.")
+      ->transform(CLI::CheckedTransformer(kLevels));
+}
+
+void add_controller(CLI::App& app, ClusterOptions& options, log::Level& level) {
+  CLI::App* command = app.add_subcommand("controller", "Run the controller of a cluster.");
+  command->add_option("--kubeconfig", options.kubeconfig,
+                      "Where the API server is; otherwise $KUBECONFIG or the pod's own files.");
+  command->add_option("--namespace", options.ns, "Where its Lease lies; otherwise its own.");
+  command->add_option("--watch-namespaces", options.watch_namespaces, "Only these; otherwise all.")
+      ->delimiter(',');
+  command->add_option("--catalog", options.catalog_file, "Release catalog instead of our own.");
+  command->add_option("--http", options.http_address, "Where /metrics and /healthz answer.")
+      ->capture_default_str();
+  command->add_option("--workers", options.workers, "Stacks worked on at once.")
+      ->check(CLI::Range(1, 64))
+      ->capture_default_str();
+  command
+      ->add_option("--leader-elect", options.leader_elect,
+                   "false only where no second controller can ever run.")
+      ->capture_default_str();
+  add_log_level(*command, level);
+}
+
+void add_standalone(CLI::App& app, StandaloneOptions& options, log::Level& level) {
   CLI::App* command = app.add_subcommand("standalone", "Run the controller of this host.");
   command->add_option("--platform", options.platform, "Where stacks run: local.")
       ->capture_default_str();
@@ -138,8 +163,7 @@ void add_standalone(CLI::App& app, StandaloneOptions& options, log::Level& level
       ->capture_default_str();
   command->add_flag("--stop-on-exit", options.stop_on_exit,
                     "Stop the stacks too; without it they go on running.");
-  command->add_option("--log-level", level, "debug, info, warn, error.")
-      ->transform(CLI::CheckedTransformer(kLevels));
+  add_log_level(*command, level);
 }
 
 void add_status(CLI::App& app, StatusOptions& options) {
@@ -162,6 +186,7 @@ int run_program(int argc, const char* const* argv) {
   app.set_version_flag("--version", "stackspec " STACKSPEC_VERSION);
   app.require_subcommand(1);
   StandaloneOptions standalone;
+  ClusterOptions cluster;
   StatusOptions status;
   CatalogOptions catalog;
   RetryOptions retry;
@@ -169,6 +194,7 @@ int run_program(int argc, const char* const* argv) {
   log::Level level = log::Level::Info;
 
   add_standalone(app, standalone, level);
+  add_controller(app, cluster, level);
   add_status(app, status);
   CLI::App* lint = app.add_subcommand("lint", "Check files before they are applied.");
   lint->add_option("file", lint_files, "YAML or JSON files.")->required();
@@ -191,7 +217,8 @@ int run_program(int argc, const char* const* argv) {
     return app.exit(error) == 0 ? kExitOk : kExitUsage;
   }
   log::set_level(level);
-  if (app.got_subcommand("standalone")) return run_controller(standalone);
+  if (app.got_subcommand("standalone")) return exit_code_of(run_standalone(standalone));
+  if (app.got_subcommand("controller")) return exit_code_of(run_cluster(cluster));
   if (app.got_subcommand("status")) return run_status(status);
   if (app.got_subcommand("lint")) return run_lint(lint_files);
   if (app.got_subcommand("catalog")) return run_catalog_path(catalog);

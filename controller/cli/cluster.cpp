@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/cluster.hpp"
+
+#include <malloc.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdlib>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <stop_token>
+#include <string_view>
+#include <thread>
+
+#include "base/clock.hpp"
+#include "base/log.hpp"
+#include "cli/running.hpp"
+#include "control/controller.hpp"
+#include "database/database.hpp"
+#include "http/http.hpp"
+#include "kube/access.hpp"
+#include "kube/kube_objects.hpp"
+#include "kube/leader.hpp"
+#include "objects/cached_reads.hpp"
+#include "platform/kubernetes/kubernetes.hpp"
+#include "redis/redis.hpp"
+#include "telemetry/telemetry.hpp"
+
+namespace stackspec {
+
+namespace {
+
+constexpr const char* kHome = "stackspec-system";
+constexpr const char* kLeaseName = "stackspec-controller";
+
+/// Of this process alone: a pod's name comes back when its container restarts.
+std::string own_identity() {
+  char host[256] = {};
+  if (::gethostname(host, sizeof host - 1) != 0) host[0] = '\0';
+  return std::string(host) + "_" + system_random()(8);
+}
+
+/// What of the cluster is watched by label: everything that platform and controller made. The
+/// objects of people are watched whole.
+std::map<std::string, std::string> selectors() {
+  std::map<std::string, std::string> all;
+  for (const char* kind : kubernetes_watched_kinds()) {
+    if (std::string_view(kind) != "StackBackup") all[kind] = "stackspec.dev/stack";
+  }
+  all["Secret"] = "stackspec.dev/stack";
+  all["ConfigMap"] = "stackspec.dev/stack";
+  return all;
+}
+
+/// In the order in which they need each other.
+struct Parts {
+  std::stop_source ending;  ///< Ends every request to the API server but those about the Lease.
+  Catalog catalog;
+  std::unique_ptr<KubeObjects> leases;  ///< On connections of its own: load does not delay it.
+  std::unique_ptr<Leadership> leadership;
+  std::unique_ptr<KubeObjects> server;
+  std::unique_ptr<ObjectApi> cached;
+  std::unique_ptr<ObjectApi> objects;  ///< Reads from memory, writes through the leader's gate.
+  std::unique_ptr<Database> database = make_database();
+  std::unique_ptr<Redis> redis = make_redis();
+  std::unique_ptr<HttpClient> http = make_http_client();
+  std::unique_ptr<Platform> platform;
+  std::unique_ptr<Observer> observer;
+};
+
+/// Redis is emptied by us, not by the API server: the gate is asked here too.
+std::function<Result<void>(const std::string&, int, std::stop_token)> flush_if(
+    Redis& redis, const Leadership* leadership) {
+  return [&redis, leadership](const std::string& host, int port,
+                              std::stop_token stop) -> Result<void> {
+    if (leadership != nullptr && !leadership->may_write()) {
+      return Error{ErrorKind::Cancelled, "not the leader any more"};
+    }
+    return redis.flush_all(host, port, std::move(stop));
+  };
+}
+
+Result<Parts> make_parts(const ClusterOptions& options) {
+  Parts parts;
+  parts.catalog = TRY(catalog_of(options.catalog_file));
+  const ClusterAccess access = TRY(find_access(options.kubeconfig));
+  const std::string home = !options.ns.empty() ? options.ns : access.ns.empty() ? kHome : access.ns;
+  const std::string identity = own_identity();
+  KubeOptions kube;
+  kube.namespaces = {options.watch_namespaces.begin(), options.watch_namespaces.end()};
+  kube.label_selectors = selectors();
+  kube.reporter = identity;
+  kube.stop = parts.ending.get_token();
+  parts.server = TRY(make_kube_objects(access, kube));
+  parts.cached = make_cached_reads(
+      *parts.server, {"StackSpec", "StackBackup", "StackRestore", "Secret", "ConfigMap"});
+  if (options.leader_elect) {
+    KubeOptions lease;
+    lease.pace.read_timeout = lease.pace.write_timeout;
+    parts.leases = TRY(make_kube_objects(access, lease));
+    parts.leadership = std::make_unique<Leadership>(
+        *parts.leases, ObjectKey{"Lease", home, kLeaseName}, identity, system_clock());
+    parts.objects = make_gated_objects(*parts.cached, *parts.leadership);
+  } else {
+    parts.objects = std::move(parts.cached);
+  }
+  KubernetesOptions platform;
+  platform.controller_namespace = home;
+  platform.pod_log = [&server = *parts.server](const std::string& ns, const std::string& pod,
+                                               const std::string& container, int bytes) {
+    return server.pod_log(ns, pod, container, static_cast<std::size_t>(bytes));
+  };
+  platform.flush_redis = flush_if(*parts.redis, parts.leadership.get());
+  parts.platform = make_kubernetes_platform(*parts.objects, platform, system_clock());
+  parts.observer = make_observer(*parts.platform, *parts.database, *parts.redis, *parts.http);
+  return parts;
+}
+
+/// The moment at which the work may begin.
+class Start {
+ public:
+  void give() {
+    const std::lock_guard lock(mutex_);
+    given_ = true;
+    wake_.notify_all();
+  }
+  /// False: stopped before it was given.
+  bool wait(const std::stop_token& stop) {
+    std::unique_lock lock(mutex_);
+    return wake_.wait(lock, stop, [this] { return given_; });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable_any wake_;
+  bool given_ = false;  // guarded by mutex_
+};
+
+/// Leads, or waits for its turn; without an election it leads at once.
+void lead(Leadership* leadership, const std::function<void()>& begin, const std::stop_token& stop) {
+  if (leadership == nullptr) {
+    begin();
+    return;
+  }
+  if (!leadership->run(begin, stop)) return;
+  log::error("leadership lost", {{"detail", "this process ends now; another controller goes on"}});
+  // Nothing is tidied up: whatever this process still did could meet the work of the next leader.
+  std::_Exit(1);
+}
+
+}  // namespace
+
+Result<void> run_cluster(const ClusterOptions& options) {
+  ::mallopt(M_ARENA_MAX, 2);
+  const sigset_t signals = hold_signals();
+  const Address address = TRY(parse_address(options.http_address));
+  Parts parts = TRY(make_parts(options));
+
+  Telemetry telemetry(STACKSPEC_VERSION, STACKSPEC_COMMIT);
+  std::atomic<bool> running{true};
+  auto server = TRY(
+      make_http_server(address.host, address.port,
+                       telemetry_routes(
+                           telemetry, [] { return true; }, [&running] { return running.load(); })));
+  Controller controller({.objects = *parts.objects,
+                         .platform = *parts.platform,
+                         .observer = *parts.observer,
+                         .catalog = parts.catalog,
+                         .telemetry = telemetry,
+                         .clock = system_clock(),
+                         .random = system_random()},
+                        {.workers = options.workers});
+  Start start;
+  std::jthread control([&](const std::stop_token& stop) {
+    if (!start.wait(stop)) return;
+    log::info("leading", {});
+    controller.run(stop);
+  });
+  std::jthread election([&](const std::stop_token& stop) {
+    lead(
+        parts.leadership.get(), [&] { start.give(); }, stop);
+  });
+  log::info("controller started", {{"http", address.host + ":" + std::to_string(server->port())},
+                                   {"version", STACKSPEC_VERSION}});
+
+  log::info("controller stops", {{"signal", wait_for_signal(signals)}});
+  running = false;
+  // The election ends after the work, so that the Lease is held as long as anything is written.
+  control.request_stop();
+  parts.ending.request_stop();
+  control.join();
+  election.request_stop();
+  election.join();
+  if (parts.leadership) parts.leadership->release();
+  server->stop();
+  return {};
+}
+
+}  // namespace stackspec
