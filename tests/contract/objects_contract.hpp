@@ -5,6 +5,7 @@
 #include <memory>
 #include <ostream>
 #include <string>
+#include <vector>
 
 #include "fakes/temp_folder.hpp"
 #include "objects/object_api.hpp"
@@ -28,6 +29,9 @@ struct ObjectsFactory {
   std::string other_ns = "contract-b";  ///< Sorts after `ns`.
   int writes_until_expired = 0;         ///< 0: cannot be made to forget within a test.
 };
+
+/// Whom the program that links the suite holds to it.
+std::vector<ObjectsFactory> objects_factories();
 
 inline void PrintTo(const ObjectsFactory& factory, std::ostream* out) {
   *out << factory.name;

@@ -11,8 +11,6 @@
 #include <vector>
 
 #include "base/clock.hpp"
-#include "fakes/faulty_objects.hpp"
-#include "objects/cached_reads.hpp"
 
 namespace stackspec {
 namespace {
@@ -487,51 +485,12 @@ TEST_P(ObjectsContract, BytesThatAreNoTextAreRefused) {
   EXPECT_EQ(kind_of(api().get(object.key)), "NotFound");
 }
 
-ObjectsUnderTest sqlite_in(const std::string& path) {
-  ObjectsUnderTest made;
-  auto objects = make_sqlite_objects(path);
-  EXPECT_TRUE(objects) << (objects ? "" : objects.error().message);
-  if (objects) made.inner = std::move(*objects);
-  return made;
-}
-
-ObjectsUnderTest on_file() {
-  auto folder = std::make_unique<TempFolder>();
-  auto made = sqlite_in(*folder / "objects.db");
-  made.folder = std::move(folder);
-  return made;
-}
-
-ObjectsUnderTest in_memory() {
-  return sqlite_in(":memory:");
-}
-
-ObjectsUnderTest faulty_without_faults() {
-  auto made = in_memory();
-  made.outer = std::make_unique<FaultyObjects>(*made.inner);
-  return made;
-}
-
-ObjectsUnderTest cached() {
-  auto made = in_memory();
-  made.outer = make_cached_reads(*made.inner, {"StackSpec", "StackBackup"});
-  return made;
-}
-
 std::string test_name(const testing::TestParamInfo<ObjectsFactory>& info) {
   return info.param.name;
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Sqlite, ObjectsContract,
-    testing::Values(
-        ObjectsFactory{.name = "File", .make = on_file, .writes_until_expired = 1001},
-        ObjectsFactory{.name = "Memory", .make = in_memory, .writes_until_expired = 1001},
-        ObjectsFactory{.name = "CachedReads", .make = cached, .writes_until_expired = 1001},
-        ObjectsFactory{.name = "FaultyWithoutFaults",
-                       .make = faulty_without_faults,
-                       .writes_until_expired = 1001}),
-    test_name);
+INSTANTIATE_TEST_SUITE_P(Objects, ObjectsContract, testing::ValuesIn(objects_factories()),
+                         test_name);
 
 }  // namespace
 }  // namespace stackspec
