@@ -197,7 +197,11 @@ Turn converge_flags(Context& context, const Version& version) {
     context.status.flags_applied = flags_revision(context);
     return drift("");
   }
-  if (drifted == 0) return Done{};
+  if (drifted == 0) {
+    // The rows come first: the task may still be emptying the cache that hides them.
+    Turn turn = run_task(context, task());
+    return std::holds_alternative<Wait>(turn) ? turn : Done{};
+  }
   const bool failed = !written && is_spent(context, task());
   if (written || failed) {
     // A new workspace is an everyday reason; somebody who keeps undoing the flags is none to

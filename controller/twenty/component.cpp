@@ -139,7 +139,11 @@ ComponentSpec server(const StackKey& key, const StackSpec& spec, const Version& 
   out.ready = {"/healthz", out.port};
   out.termination_grace_seconds = kTwentyShutdownSeconds;
   out.resources = spec.server.resources;
-  if (out.resources == Resources{}) out.resources.limits = {{"cpu", "2"}, {"memory", "4Gi"}};
+  if (out.resources == Resources{}) {
+    // Without requests of its own a container asks for all of its limits, and finds no node.
+    out.resources = {.requests = {{"cpu", "250m"}, {"memory", "1Gi"}},
+                     .limits = {{"cpu", "2"}, {"memory", "4Gi"}}};
+  }
   return out;
 }
 

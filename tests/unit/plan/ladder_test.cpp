@@ -389,6 +389,24 @@ TEST(Ladder, RepairsFlagsAndRestartsWhatCachesThem) {
   EXPECT_EQ(count, 1) << "the server keeps flags in memory";
 }
 
+TEST(Ladder, FlagsWrittenByATaskStillAtWorkDoNotOpenTheGateway) {
+  Play play("v1.15.4");
+  play.stack.spec.flags = {{"IS_AI_ENABLED", true}};
+  const auto is_flags = [](const std::optional<Action>& action) {
+    const StartTask* start = action ? std::get_if<StartTask>(&*action) : nullptr;
+    return start != nullptr && start->task.kind == TaskKind::Flags;
+  };
+  ASSERT_TRUE(play.until([&] { return is_flags(play.plan().action); }));
+  const Plan starts = play.plan();
+  play.stack.status = starts.status;
+  play.world.act(*starts.action);
+  play.world.database.flags_set = true;  // The rows are there; the task goes on.
+  const Plan plan = play.plan();
+  EXPECT_FALSE(plan.action) << describe(*plan.action);
+  ASSERT_FALSE(plan.status.blocked_by.empty());
+  EXPECT_EQ(plan.status.blocked_by.front().gate, "Task");
+}
+
 TEST(Ladder, StartsADeadComponentAgain) {
   Play play = served("v1.15.4");
   play.world.kill(Component::Worker);
