@@ -34,13 +34,17 @@ files_size() {
 
 # With it a controller that cannot read the storage knows the backup as its manifest tells it.
 answer() {
-  fingerprints=$(manifest_value keyFingerprints)
-  [ -n "$fingerprints" ] || fingerprints='{}'
-  result "{\"sha256\":\"$(manifest_value sha256)\",\"sizeBytes\":$(manifest_value sizeBytes),\"tables\":$(manifest_value tables),\
-\"rows\":$(manifest_value rows),\"files\":$(manifest_value files),\"filesBytes\":$(manifest_value filesBytes),\
-\"cutoffTime\":$(json_text "$(manifest_value cutoffTime)"),\"cutoffLsn\":\"$(manifest_value cutoffLsn)\",\
-\"sourceVersion\":$(json_text "$(manifest_value sourceVersion)"),\"cursorKey\":$(json_text "$(manifest_value cursorKey)"),\
-\"systemIdentifier\":$(json_text "$(manifest_value systemIdentifier)"),\"keyFingerprints\":$fingerprints}"
+  export manifest_file
+  told=$(
+    sql <<'SQL'
+\set manifest `cat "$manifest_file"`
+select jsonb_build_object('sha256', m->'sha256', 'sizeBytes', m->'sizeBytes', 'tables', m->'tables', 'rows', m->'rows',
+  'files', m->'files', 'filesBytes', m->'filesBytes', 'cutoffTime', m->'cutoffTime', 'cutoffLsn', m->'cutoffLsn',
+  'sourceVersion', m->'sourceVersion', 'cursorKey', m->'cursorKey', 'systemIdentifier', m->'systemIdentifier',
+  'keyFingerprints', m->'keyFingerprints') from (select (:'manifest')::jsonb) as manifest(m);
+SQL
+  ) || give_up 'connection lost'
+  result "$told"
 }
 
 # ---- stored files ----

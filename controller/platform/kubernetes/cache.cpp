@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "platform/kubernetes/cache.hpp"
 
+#include <algorithm>
 #include <condition_variable>
 #include <mutex>
 #include <set>
 #include <thread>
 #include <unordered_map>
+#include <unordered_set>
 
-#include "base/backoff.hpp"
 #include "base/log.hpp"
 
 namespace stackspec::kubernetes {
@@ -49,17 +50,21 @@ class Cache final : public ChildCache {
   std::vector<StackKey> changed() override;
 
  private:
-  /// One object: where it lies, and which of its states.
+  /// One object: whose it is, and which of its states this is.
   struct Known {
-    StackKey stack;
-    Stored stored;
+    const StackKey* stack = nullptr;  ///< A key of stacks_.
+    const char* kind = nullptr;       ///< Of kKinds.
+    std::size_t uid = 0;              ///< Hash of it.
+    std::int64_t version = 0;
   };
+  using KnownMap = std::unordered_map<std::size_t, Known>;  ///< By key_hash().
 
   void follow(const char* kind, std::stop_token stop);
   Result<std::int64_t> fill(const char* kind);
-  void take(const WatchEvent& event);
-  void put_locked(const Object& object);
-  void erase_locked(std::map<ObjectKey, Known>::iterator known);
+  void take(const WatchEvent& event, const char* kind);
+  void put_locked(const Object& object, const char* kind);
+  void erase_locked(KnownMap::iterator known);
+  std::string missing_locked() const;
   /// False when stopped.
   bool pause(std::chrono::milliseconds time, std::stop_token stop);
 
@@ -67,10 +72,11 @@ class Cache final : public ChildCache {
   std::mutex mutex_;
   std::condition_variable_any woken_;
   std::map<StackKey, Children> stacks_;            // guarded by mutex_
-  std::map<ObjectKey, Known> known_;               // guarded by mutex_
+  KnownMap known_;                                 // guarded by mutex_
   std::map<std::size_t, std::string> tombstones_;  // guarded by mutex_; uid -> kind
   std::set<StackKey> changed_;                     // guarded by mutex_
   std::set<std::string> filled_;                   // guarded by mutex_
+  std::map<std::string, std::string> trouble_;     // guarded by mutex_; why a kind is not filled
   std::vector<std::jthread> threads_;              // the last member: ends first
 };
 
@@ -104,7 +110,7 @@ void Cache::follow(const char* kind, std::stop_token stop) {
           [&](const WatchEvent& event) {
             from = std::max(from, event.object.resource_version);
             retry = kFirstRetry;
-            take(event);
+            take(event, kind);
           },
           stop);
     }
@@ -114,6 +120,10 @@ void Cache::follow(const char* kind, std::stop_token stop) {
       continue;
     }
     log::warn("watch ended", {{"kind", kind}, {"detail", end.error().message}});
+    {
+      const std::lock_guard lock(mutex_);
+      if (!filled_.contains(kind)) trouble_[kind] = end.error().message;
+    }
     // A refused connection is no reason to list everything again: the watch goes on where it was.
     if (!pause(retry, stop)) return;
     retry = std::min<std::chrono::milliseconds>(retry * 2, kLongestRetry);
@@ -123,57 +133,71 @@ void Cache::follow(const char* kind, std::stop_token stop) {
 Result<std::int64_t> Cache::fill(const char* kind) {
   const ObjectList list = TRY(objects_.list(kind, ""));
   const std::lock_guard lock(mutex_);
-  std::set<ObjectKey> listed;
+  std::unordered_set<std::size_t> listed;
   for (const Object& object : list.items) {
-    listed.insert(object.key);
-    put_locked(object);
+    listed.insert(key_hash(object.key));
+    put_locked(object, kind);
   }
   // What is newer than the list is a write of ours that the list has not seen.
   for (auto known = known_.begin(); known != known_.end();) {
     const auto next = std::next(known);
-    const bool gone = known->first.kind == kind && !listed.contains(known->first) &&
-                      known->second.stored.version <= list.resource_version;
+    const bool gone = known->second.kind == kind && !listed.contains(known->first) &&
+                      known->second.version <= list.resource_version;
     if (gone) erase_locked(known);
     known = next;
   }
   std::erase_if(tombstones_, [kind](const auto& one) { return one.second == kind; });
   filled_.insert(kind);
+  trouble_.erase(kind);
   woken_.notify_all();
   return list.resource_version;
 }
 
-void Cache::take(const WatchEvent& event) {
+void Cache::take(const WatchEvent& event, const char* kind) {
   const std::lock_guard lock(mutex_);
   if (event.type != WatchEvent::Type::Deleted) {
-    put_locked(event.object);
+    put_locked(event.object, kind);
     return;
   }
   const std::size_t uid = hash_of(event.object.uid);
   tombstones_.erase(uid);
-  const auto known = known_.find(event.object.key);
-  if (known != known_.end() && known->second.stored.uid == uid) erase_locked(known);
+  const auto known = known_.find(key_hash(event.object.key));
+  if (known != known_.end() && known->second.uid == uid) erase_locked(known);
 }
 
-void Cache::put_locked(const Object& object) {
+void Cache::put_locked(const Object& object, const char* kind) {
   const StackKey stack = stack_of(object);
   const std::size_t uid = hash_of(object.uid);
   if (tombstones_.contains(uid)) return;
-  const auto known = known_.find(object.key);
+  const std::size_t key = key_hash(object.key);
+  const auto known = known_.find(key);
   if (known != known_.end()) {
-    if (object.resource_version < known->second.stored.version) return;
-    if (known->second.stack != stack) erase_locked(known);
+    if (object.resource_version < known->second.version) return;
+    if (*known->second.stack != stack) erase_locked(known);
   }
   if (stack.name.empty()) return;
-  known_[object.key] = {stack, {uid, object.resource_version}};
-  if (put_child(stacks_[stack], object)) changed_.insert(stack);
+  const auto place = stacks_.try_emplace(stack).first;
+  known_[key] = {&place->first, kind, uid, object.resource_version};
+  if (put_child(place->second, object)) changed_.insert(stack);
 }
 
-void Cache::erase_locked(std::map<ObjectKey, Known>::iterator known) {
-  const auto stack = stacks_.find(known->second.stack);
-  if (stack != stacks_.end() && remove_child(stack->second, known->first)) {
-    changed_.insert(stack->first);
+void Cache::erase_locked(KnownMap::iterator known) {
+  const StackKey& stack = *known->second.stack;
+  if (remove_child(stacks_.at(stack), stack, known->second.kind, known->first)) {
+    changed_.insert(stack);
   }
   known_.erase(known);
+}
+
+std::string Cache::missing_locked() const {
+  std::string missing;
+  for (const char* kind : kKinds) {
+    if (filled_.contains(kind)) continue;
+    const auto trouble = trouble_.find(kind);
+    missing += (missing.empty() ? "" : "; ") + std::string(kind);
+    if (trouble != trouble_.end()) missing += " (" + trouble->second + ")";
+  }
+  return missing;
 }
 
 Result<Children> Cache::children_of(const StackKey& key, std::stop_token stop) {
@@ -181,28 +205,22 @@ Result<Children> Cache::children_of(const StackKey& key, std::stop_token stop) {
   const bool ready = woken_.wait_for(lock, stop, kFillPatience,
                                      [this] { return filled_.size() == std::size(kKinds); });
   if (stop.stop_requested()) return Error{ErrorKind::Cancelled, "stopped"};
-  if (!ready) {
-    std::string missing;
-    for (const char* kind : kKinds) {
-      if (!filled_.contains(kind)) missing += (missing.empty() ? "" : ", ") + std::string(kind);
-    }
-    return Error{ErrorKind::Unavailable,
-                 "not listed yet: " + missing + "; the log tells why, missing rights for instance"};
-  }
+  if (!ready) return Error{ErrorKind::Unavailable, "not listed yet: " + missing_locked()};
   const auto found = stacks_.find(key);
   return found == stacks_.end() ? Children{} : found->second;
 }
 
 void Cache::remember(const Object& written) {
   const std::lock_guard lock(mutex_);
-  put_locked(written);
+  const auto kind = std::find(std::begin(kKinds), std::end(kKinds), written.key.kind);
+  if (kind != std::end(kKinds)) put_locked(written, *kind);
 }
 
 void Cache::forget(const Object& removed) {
   const std::lock_guard lock(mutex_);
   const std::size_t uid = hash_of(removed.uid);
-  const auto known = known_.find(removed.key);
-  if (known == known_.end() || known->second.stored.uid != uid) return;
+  const auto known = known_.find(key_hash(removed.key));
+  if (known == known_.end() || known->second.uid != uid) return;
   // The event that tells of the deletion is still to come, and older ones may be before it.
   tombstones_[uid] = removed.key.kind;
   erase_locked(known);

@@ -212,10 +212,6 @@ bool put(Map& map, const Key& key, Child child) {
   return true;
 }
 
-std::string plain_key(const ObjectKey& key) {
-  return key.kind + "/" + key.name;
-}
-
 bool is_registry(const Object& object) {
   return object.key.kind == "ConfigMap" && object.key.name == registry_name(stack_of(object));
 }
@@ -240,7 +236,12 @@ std::optional<GatewayDoor> door_of(const Object& object) {
 }
 
 bool put_plain(Children& children, const Object& object) {
-  bool changed = put(children.plain, plain_key(object.key), plain_of(object));
+  bool changed = put(children.plain, key_hash(object.key), plain_of(object));
+  const StackKey stack = stack_of(object);
+  if (object.key.kind == "ConfigMap" && is_script_name(stack, object.key.name)) {
+    changed |= children.scripts.insert(object.key.name).second;
+  }
+  if (object.key.kind == "PodDisruptionBudget") children.disruption = true;
   if (is_registry(object)) {
     auto names = texts_of(at(object.content, {"data"}));
     changed |= names != children.task_names;
@@ -254,6 +255,10 @@ bool put_plain(Children& children, const Object& object) {
 }
 
 }  // namespace
+
+std::size_t key_hash(const ObjectKey& key) {
+  return std::hash<std::string>{}(key.kind + "/" + key.ns + "/" + key.name);
+}
 
 std::string applied_text(const Object& wanted) {
   json applied = json::object();
@@ -297,24 +302,30 @@ bool put_child(Children& children, const Object& object) {
   return put_plain(children, object);
 }
 
-bool remove_child(Children& children, const ObjectKey& key) {
-  if (key.kind == "Deployment" || key.kind == "StatefulSet") {
-    for (auto found = children.workloads.begin(); found != children.workloads.end(); ++found) {
-      const ObjectKey one =
-          workload_key({key.ns, key.name.substr(0, key.name.rfind('-'))}, found->first);
-      if (one != key) continue;
-      children.workloads.erase(found);
-      return true;
-    }
-    return false;
+bool remove_child(Children& children, const StackKey& stack, const std::string& kind,
+                  std::size_t hash) {
+  const auto is_it = [&](const std::string& name) {
+    return key_hash({kind, stack.ns, name}) == hash;
+  };
+  const auto erase_named = [&](auto& map) {
+    return std::erase_if(map, [&](const auto& one) { return is_it(one.first); }) > 0;
+  };
+  if (kind == "Deployment" || kind == "StatefulSet") {
+    return std::erase_if(children.workloads, [&](const auto& one) {
+             return key_hash(workload_key(stack, one.first)) == hash;
+           }) > 0;
   }
-  if (key.kind == "Pod") return children.pods.erase(key.name) > 0;
-  if (key.kind == "Job") return children.jobs.erase(key.name) > 0;
-  if (key.kind == "PersistentVolumeClaim") return children.claims.erase(key.name) > 0;
-  if (key.kind == "StackBackup") return children.backups.erase(key.name) > 0;
-  if (key.kind == "ConfigMap" && key.name.ends_with("-task-names")) children.task_names.clear();
-  if (key.kind == "Service" && key.name.ends_with("-gateway")) children.door.reset();
-  return children.plain.erase(plain_key(key)) > 0;
+  if (kind == "Pod") return erase_named(children.pods);
+  if (kind == "Job") return erase_named(children.jobs);
+  if (kind == "PersistentVolumeClaim") return erase_named(children.claims);
+  if (kind == "StackBackup") return erase_named(children.backups);
+  if (kind == "ConfigMap") {
+    std::erase_if(children.scripts, is_it);
+    if (is_it(registry_name(stack))) children.task_names.clear();
+  }
+  if (kind == "PodDisruptionBudget") children.disruption = false;
+  if (kind == "Service" && is_it(name_of(stack, "gateway"))) children.door.reset();
+  return children.plain.erase(hash) > 0;
 }
 
 std::string backup_json(const BackupSeen& backup) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "api/stack.hpp"
@@ -25,12 +26,6 @@ inline constexpr const char* kStartedAnnotation = "stackspec.dev/started";
 // Annotations of StackBackups.
 inline constexpr const char* kBackupAnnotation = "stackspec.dev/backup";  ///< BackupSeen as JSON.
 inline constexpr const char* kRemovingAnnotation = "stackspec.dev/removing";
-
-/// Which state of which object this is.
-struct Stored {
-  std::size_t uid = 0;  ///< Hash of it.
-  std::int64_t version = 0;
-};
 
 /// An object that is only compared with what it should be.
 struct PlainChild {
@@ -60,7 +55,6 @@ struct PodChild {
   std::string component;
   std::string job;
   std::string revision;
-  std::string node;
   bool alive = false;  ///< Not in a final phase.
   bool ready = false, deleting = false;
   bool unpullable = false;  ///< Its image cannot be had.
@@ -99,15 +93,19 @@ struct BackupChild {
 
 /// Everything of one stack that is cached.
 struct Children {
-  std::map<std::string, PlainChild> plain;  ///< By `<kind>/<name>`.
+  std::map<std::size_t, PlainChild> plain;  ///< By key_hash(): there are many, and none is listed.
   std::map<Component, WorkloadChild> workloads;
   std::map<std::string, PodChild> pods;
   std::map<std::string, JobChild> jobs;
   std::map<std::string, ClaimChild> claims;
   std::map<std::string, BackupChild> backups;
   std::map<std::string, std::string> task_names;  ///< The registry; value `ended`: pruned.
+  std::set<std::string> scripts;                  ///< ConfigMaps of tasks.
+  bool disruption = false;                        ///< The PodDisruptionBudget of tasks is there.
   std::optional<GatewayDoor> door;
 };
+
+std::size_t key_hash(const ObjectKey& key);
 
 /// The text of kAppliedAnnotation for what is about to be written, and its hash.
 std::string applied_text(const Object& wanted);
@@ -116,10 +114,11 @@ std::size_t applied_hash(std::string_view text);
 /// The stack a child belongs to; a name of "" when it is none of ours.
 StackKey stack_of(const Object& object);
 
-/// Puts `object` into `children` in the place of what it was, or takes it out. True when that
-/// changed anything.
+/// Puts `object` into `children` in the place of what it was, or takes the one of that key_hash()
+/// out. True when that changed anything.
 bool put_child(Children& children, const Object& object);
-bool remove_child(Children& children, const ObjectKey& key);
+bool remove_child(Children& children, const StackKey& stack, const std::string& kind,
+                  std::size_t hash);
 
 std::string backup_json(const BackupSeen& backup);
 

@@ -37,6 +37,19 @@ bool uses_backups(TaskKind kind) {
   return kind == TaskKind::Backup || kind == TaskKind::Prove || kind == TaskKind::Restore;
 }
 
+/// A part that does not run and that the spec by now wants otherwise counts as down, though its
+/// pods are there: a first start with an image that cannot be had must be mendable.
+bool is_outdated(const Stack& stack, Component which, const std::string& revision) {
+  const bool foundation =
+      which == Component::Postgres || which == Component::Redis || which == Component::Gateway;
+  if (!foundation) return false;
+  const auto all =
+      wanted_components(stack.key, stack.spec, Version{}, cluster_endpoints(stack), "");
+  return std::any_of(all.begin(), all.end(), [&](const ComponentSpec& one) {
+    return one.component == which && one.revision != revision;
+  });
+}
+
 class Kubernetes final : public Platform {
  public:
   Kubernetes(ObjectApi& objects, KubernetesOptions options, const Clock& clock)
@@ -125,6 +138,8 @@ ComponentSeen Kubernetes::look(const Stack& stack, const Children& children,
   // revision, so it applies the component again.
   seen.revision = as_wanted(stack, children, which) ? told.revision : "";
   if (seen.message.empty()) seen.message = told.problem;
+  const bool stuck = told.replicas > 0 && seen.ready == 0 && !seen.message.empty();
+  if (stuck && is_outdated(stack, which, told.revision)) seen.running = 0;
   return seen;
 }
 

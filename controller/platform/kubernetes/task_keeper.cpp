@@ -249,17 +249,13 @@ Result<bool> TaskKeeper::prune(const Stack& stack, const Children& children) {
 
 Result<bool> TaskKeeper::tidy(const Stack& stack, const Children& children) {
   if (any_at_work(children)) return false;
-  bool wrote = false;
-  for (const auto& [key, child] : children.plain) {
-    const auto slash = key.find('/');
-    const std::string kind = key.substr(0, slash);
-    const std::string name = key.substr(slash + 1);
-    const bool script = kind == "ConfigMap" && is_script_name(stack.key, name);
-    if (!script && kind != "PodDisruptionBudget") continue;
-    TRY(writer_.remove({kind, stack.key.ns, name}));
-    wrote = true;
+  for (const std::string& script : children.scripts) {
+    TRY(writer_.remove({"ConfigMap", stack.key.ns, script}));
   }
-  return wrote;
+  if (children.disruption) {
+    TRY(writer_.remove({"PodDisruptionBudget", stack.key.ns, disruption_name(stack.key)}));
+  }
+  return children.disruption || !children.scripts.empty();
 }
 
 Result<bool> TaskKeeper::settle(const Stack& stack, const Children& children) {

@@ -23,7 +23,7 @@ const PlainChild* plain_child(const Children& children, const ObjectKey& key) {
     }
     return nullptr;
   }
-  const auto found = children.plain.find(key.kind + "/" + key.name);
+  const auto found = children.plain.find(key_hash(key));
   return found == children.plain.end() ? nullptr : &found->second;
 }
 

@@ -263,6 +263,26 @@ TEST_F(KubernetesComponents, SayWhyTheyDoNotRun) {
   EXPECT_EQ(seen.components.at(Component::Postgres).ready, 0);
 }
 
+TEST_F(KubernetesComponents, AFirstStartWithAWrongImageCanBeMended) {
+  stack.spec.images.postgres = "docker.io/library/postgres:wrong";
+  cluster->lose_image(stack.spec.images.postgres);
+  apply_everything();
+  cluster->step();
+  until_component(Component::Postgres, [](const ComponentSeen& seen) {
+    return seen.running == 1 && !seen.message.empty();
+  });
+  // The planner leaves what runs alone during a journey: this does not.
+  stack.spec.images.postgres = "docker.io/library/postgres:16";
+  EXPECT_EQ(seen_of(Component::Postgres).running, 0);
+  must(ApplyComponent{component_of(stack, Component::Postgres)});
+  EXPECT_EQ(seen_of(Component::Postgres).running, 1);
+  cluster->step();
+  until_component(Component::Postgres, [](const ComponentSeen& seen) { return seen.ready == 1; });
+  // What runs is never called down, whatever the spec wants by now.
+  stack.spec.images.postgres = "docker.io/library/postgres:other";
+  EXPECT_EQ(seen_of(Component::Postgres).running, 1);
+}
+
 TEST_F(KubernetesComponents, AQuotaThatForbidsPodsIsTold) {
   apply_everything();
   Object server = get("Deployment", "crm-server");
