@@ -8,6 +8,7 @@ usage: quickstart.py PROGRAM     under `cluster run --images`; PROGRAM goes into
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ import time
 from kube_api import TOOLS
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+SAMPLE = '  database: {managed: {version: "15"}}\n  upgrade: {soakSeconds: 3}\n'
 BLOCK = re.compile(r"^<!-- run -->\n```sh\n(.*?)^```$", re.M | re.S)
 
 
@@ -32,6 +34,14 @@ def load_image(program):
         subprocess.run([ROOT / "tests/cluster/controller-image", "localhost/stackspec:v0.1.0", program],
                        stdout=archive, stderr=subprocess.DEVNULL, check=True)
         subprocess.run([ROOT / "tests/cluster/cluster", "load", archive.name], check=True)
+
+
+def checkout(folder):
+    """The repository as the commands see it. The node has PostgreSQL 15 only, and nobody soaks here."""
+    shutil.copytree(ROOT / "manifests", folder / "manifests")
+    (folder / "charts").symlink_to(ROOT / "charts")
+    sample = folder / "manifests/samples/minimal.yaml"
+    sample.write_text(sample.read_text() + SAMPLE)
 
 
 def show_what_is():
@@ -53,10 +63,28 @@ def main(arguments):
     if len(arguments) != 1:
         raise SystemExit(__doc__)
     load_image(arguments[0])
+    with tempfile.TemporaryDirectory() as folder:
+        checkout(pathlib.Path(folder))
+        clean()
+        try:
+            return run_commands(folder)
+        finally:
+            clean()
+
+
+def clean():
+    """A cluster as before the first command: other tests bring CRDs of their own."""
+    for line in ("helm uninstall stackspec -n stackspec-system --ignore-not-found",
+                 "kubectl delete namespace shop stackspec-system --ignore-not-found --timeout=120s",
+                 "kubectl delete crd --ignore-not-found --timeout=60s stack{specs,backups,restores}.stackspec.dev"):
+        subprocess.run(["bash", "-ec", line], env=environment(), check=True, stdout=subprocess.DEVNULL)
+
+
+def run_commands(folder):
     for line in commands():
         began = time.monotonic()
         print("$ " + line, flush=True)
-        code = subprocess.run(["bash", "-ec", line], cwd=ROOT, env=environment(), check=False).returncode
+        code = subprocess.run(["bash", "-ec", line], cwd=folder, env=environment(), check=False).returncode
         print(f"# {time.monotonic() - began:.1f} s", flush=True)
         if code != 0:
             show_what_is()
