@@ -457,7 +457,8 @@ class RestTransport final : public ApiTransport {
   static whttp::client::http_client_config config(const ServerAddress& address) {
     whttp::client::http_client_config config;
     config.set_max_redirects(0);
-    config.set_timeout(std::chrono::hours(1));  // ours are finer, and one for each call
+    config.set_chunksize(std::size_t{16} << 10U);  // a buffer for every watch
+    config.set_timeout(std::chrono::hours(1));     // ours are finer, and one for each call
     if (address.plain) return config;
     config.set_ssl_context_callback([address](boost::asio::ssl::context& context) {
       const auto prepared = prepare(context.native_handle(), address);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kube/access.hpp"
 
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
 #include <filesystem>
@@ -180,6 +181,18 @@ Result<ClusterAccess> access_of(const json& config, const fs::path& folder, std:
   return access;
 }
 
+/// Of a list like PATH; they are not merged. The whole text when none exists, for the message.
+std::string first_existing(const std::string& list) {
+  std::error_code ignored;
+  for (std::size_t from = 0; from <= list.size();) {
+    const auto end = std::min(list.find(':', from), list.size());
+    const std::string one = list.substr(from, end - from);
+    if (!one.empty() && fs::exists(one, ignored)) return one;
+    from = end + 1;
+  }
+  return list;
+}
+
 }  // namespace
 
 Result<ClusterAccess> access_from_kubeconfig(const std::string& path, const std::string& context) {
@@ -224,7 +237,7 @@ Result<ClusterAccess> access_in_pod(const std::string& folder) {
 Result<ClusterAccess> find_access(const std::string& kubeconfig) {
   if (!kubeconfig.empty()) return access_from_kubeconfig(kubeconfig);
   const std::string named = environment("KUBECONFIG");
-  if (!named.empty()) return access_from_kubeconfig(named);
+  if (!named.empty()) return access_from_kubeconfig(first_existing(named));
   auto pod = access_in_pod();
   if (pod || pod.error().kind != ErrorKind::NotFound) return pod;
   const std::string of_home = environment("HOME") + "/.kube/config";

@@ -41,7 +41,8 @@ Result<ClusterAccess> access_in_pod(
 Result<ClusterAccess> access_from_kubeconfig(const std::string& path,
                                              const std::string& context = "");
 
-/// The kubeconfig when one is given, else that of $KUBECONFIG, else the pod's, else
+/// The kubeconfig when one is given, else the first that exists of $KUBECONFIG, else the pod's,
+/// else
 /// ~/.kube/config. Error: NotFound, saying what was looked for.
 Result<ClusterAccess> find_access(const std::string& kubeconfig);
 

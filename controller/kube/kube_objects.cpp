@@ -322,9 +322,12 @@ Result<void> ServerObjects::watch(const std::string& kind_name, std::int64_t fro
       if (!end) merged.end(std::move(end).error());
     });
   }
-  auto end = merged.hand_out(ended.get_token());
-  ended.request_stop();
-  return end;
+  // Before the threads are joined, however this ends.
+  const struct Ends {
+    std::stop_source& source;
+    ~Ends() { source.request_stop(); }
+  } ends{ended};
+  return merged.hand_out(ended.get_token());
 }
 
 Result<std::string> ServerObjects::pod_log(const std::string& ns, const std::string& pod,

@@ -8,6 +8,15 @@
 #include <csignal>
 #include <cstdio>
 
+#ifdef __SANITIZE_THREAD__
+// cpprestsdk and OpenSSL are the system's, which ThreadSanitizer cannot see into.
+extern "C" const char* __tsan_default_suppressions();
+extern "C" const char* __tsan_default_suppressions() {
+  return "race:std::__exception_ptr\nrace:__cxa_\n"
+         "called_from_lib:libcrypto.so.3\n";
+}
+#endif
+
 namespace stackspec::testing {
 
 using namespace std::chrono_literals;

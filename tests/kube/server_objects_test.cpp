@@ -2,9 +2,12 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <mutex>
+#include <set>
 #include <thread>
 
 #include "contract/objects_contract.hpp"
+#include "fakes/eventually.hpp"
 #include "kube/kube_objects.hpp"
 
 // What only a real API server can say about kube/.
@@ -170,6 +173,56 @@ TEST(ServerObjects, AWrongTokenIsForbidden) {
   const auto list = api->list("ConfigMap", "contract-a");
   ASSERT_FALSE(list);
   EXPECT_EQ(list.error().kind, ErrorKind::Forbidden) << list.error().message;
+}
+
+/// Last of this suite: the others need not wait for the server.
+TEST(ServerObjectsRestart, AReaderAndAWriterOutliveARestartOfTheServer) {
+  if (std::getenv("CLUSTER_DIR") == nullptr)
+    GTEST_SKIP() << "only within tests/cluster/cluster run";
+  KubeOptions options;
+  options.label_selectors["ConfigMap"] = "restart=yes";
+  const auto api = server(options);
+  std::mutex mutex;
+  std::set<std::string> seen;
+  std::stop_source stop;
+  const auto see = [&](const Object& object) {
+    const std::lock_guard lock(mutex);
+    seen.insert(object.key.name);
+  };
+  // A server that was restarted has forgotten our position more often than not.
+  std::jthread watching([&] {
+    while (!stop.stop_requested()) {
+      const auto list = api->list("ConfigMap", "");
+      if (!list) continue;
+      for (const auto& item : list->items) see(item);
+      const auto end = api->watch(
+          "ConfigMap", list->resource_version, [&](const WatchEvent& event) { see(event.object); },
+          stop.get_token());
+      EXPECT_TRUE(end.error().kind == ErrorKind::Cancelled ||
+                  end.error().kind == ErrorKind::Expired)
+          << end.error().message;
+    }
+  });
+  const auto write = [&](const std::string& name) {
+    Object one = object_of("ConfigMap", name, {{"data", {{"a", "b"}}}});
+    one.labels["restart"] = "yes";
+    const auto made = api->create(one);
+    return made || made.error().kind == ErrorKind::Conflict;
+  };
+  const auto sees = [&](const std::string& name) {
+    const std::lock_guard lock(mutex);
+    return seen.contains(name);
+  };
+  ASSERT_TRUE(write("restart-before"));
+  ASSERT_TRUE(eventually([&] { return sees("restart-before"); }));
+  const std::string restart = STACKSPEC_SOURCE_DIR "/tests/cluster/cluster restart apiserver >&2";
+  ASSERT_EQ(std::system(restart.c_str()), 0);
+  ASSERT_TRUE(eventually([&] { return write("restart-after"); }, std::chrono::seconds(60)));
+  EXPECT_TRUE(eventually([&] { return sees("restart-after"); }, std::chrono::seconds(60)));
+  stop.request_stop();
+  for (const char* name : {"restart-before", "restart-after"}) {
+    EXPECT_TRUE(api->remove({"ConfigMap", "contract-a", name}, "", 0));
+  }
 }
 
 TEST(ServerObjects, ListsOfManyPagesAreWhole) {

@@ -190,6 +190,9 @@ TEST(FindAccess, LooksWhereKubectlLooks) {
   EXPECT_EQ(find_access("")->server.host, "of-home");
   const Environment variable({{"KUBECONFIG", home / "named"}});
   EXPECT_EQ(find_access("")->server.host, "named");
+  const Environment list(
+      std::map<std::string, std::string>{{"KUBECONFIG", "/nowhere:" + (home / "named")}});
+  EXPECT_EQ(find_access("")->server.host, "named");
   EXPECT_EQ(find_access(home / ".kube/config")->server.host, "of-home");
 }
 
