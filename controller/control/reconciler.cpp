@@ -120,7 +120,10 @@ Result<std::chrono::milliseconds> Reconciler::reconcile(const StackKey& key, std
     done = parts_.platform.act(stack, *plan.action, secrets.values, stop);
     parts_.telemetry.action_finished(*plan.action,
                                      done ? ActionResult::Done : ActionResult::Failed);
-    if (!done) events.push_back({Event::Type::Warning, "ActionFailed", done.error().message});
+    // Whoever wrote first or leads now is no failure of the action: it is decided again.
+    const bool failed = !done && done.error().kind != ErrorKind::Conflict &&
+                        done.error().kind != ErrorKind::Cancelled;
+    if (failed) events.push_back({Event::Type::Warning, "ActionFailed", done.error().message});
   }
 
   // report
