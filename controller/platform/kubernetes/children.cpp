@@ -197,6 +197,9 @@ std::optional<BackupChild> backup_of(const Object& object) {
 
 // ---- what goes where ----
 
+/// What the gateway passes requests on to.
+constexpr Component kUpstreams[] = {Component::Server, Component::Fundraising};
+
 std::optional<Component> component_of(const std::string& name) {
   for (const Component component : kAllComponents) {
     if (to_string(component) == name) return component;
@@ -246,6 +249,11 @@ bool put_plain(Children& children, const Object& object) {
     auto names = texts_of(at(object.content, {"data"}));
     changed |= names != children.task_names;
     children.task_names = std::move(names);
+  }
+  for (const Component upstream : kUpstreams) {
+    const std::string service = name_of(stack, to_string(upstream));
+    if (object.key.kind != "Service" || object.key.name != service) continue;
+    changed |= put(children.addresses, upstream, text(at(object.content, {"spec", "clusterIP"})));
   }
   if (auto door = door_of(object)) {
     changed |= children.door != door;
@@ -324,7 +332,11 @@ bool remove_child(Children& children, const StackKey& stack, const std::string& 
     if (is_it(registry_name(stack))) children.task_names.clear();
   }
   if (kind == "PodDisruptionBudget") children.disruption = false;
-  if (kind == "Service" && is_it(name_of(stack, "gateway"))) children.door.reset();
+  if (kind == "Service") {
+    if (is_it(name_of(stack, "gateway"))) children.door.reset();
+    std::erase_if(children.addresses,
+                  [&](const auto& one) { return is_it(name_of(stack, to_string(one.first))); });
+  }
   return children.plain.erase(hash) > 0;
 }
 

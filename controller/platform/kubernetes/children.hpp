@@ -103,6 +103,7 @@ struct Children {
   std::set<std::string> scripts;                  ///< ConfigMaps of tasks.
   bool disruption = false;                        ///< The PodDisruptionBudget of tasks is there.
   std::optional<GatewayDoor> door;
+  std::map<Component, std::string> addresses;  ///< Of the Services of server and fundraising.
 };
 
 std::size_t key_hash(const ObjectKey& key);

@@ -33,6 +33,15 @@ GatewayMode told_mode(const Children& children) {
   return open ? GatewayMode::Open : GatewayMode::Closed;
 }
 
+/// The addresses that nginx got when it asked for its upstreams.
+std::string upstreams_of(const Children& children) {
+  std::string all;
+  for (const auto& [component, address] : children.addresses) {
+    all += std::string(to_string(component)) + " " + address + "\n";
+  }
+  return all;
+}
+
 bool uses_backups(TaskKind kind) {
   return kind == TaskKind::Backup || kind == TaskKind::Prove || kind == TaskKind::Restore;
 }
@@ -68,7 +77,8 @@ class Kubernetes final : public Platform {
   Result<Children> settled(const Stack& stack, std::stop_token stop);
   ComponentSeen look(const Stack& stack, const Children& children, Component which) const;
   bool as_wanted(const Stack& stack, const Children& children, Component which) const;
-  Result<void> apply(const Stack& stack, const Children& children, const ComponentSpec& component);
+  Result<void> apply(const Stack& stack, const Children& children, const ComponentSpec& component,
+                     std::stop_token stop);
   Result<void> ensure_shared(const Stack& stack, const Children& children);
   Result<void> start(const Stack& stack, const Children& children, const TaskSpec& task);
 
@@ -108,7 +118,7 @@ bool Kubernetes::as_wanted(const Stack& stack, const Children& children, Compone
   });
   const auto workload = children.workloads.find(which);
   return right && workload != children.workloads.end() && !workload->second.plain.edited &&
-         workload->second.placement == placement_of(stack, which);
+         workload->second.placement == placement_of(stack, which, upstreams_of(children));
 }
 
 ComponentSeen Kubernetes::look(const Stack& stack, const Children& children,
@@ -167,7 +177,7 @@ Result<void> Kubernetes::ensure_shared(const Stack& stack, const Children& child
 }
 
 Result<void> Kubernetes::apply(const Stack& stack, const Children& children,
-                               const ComponentSpec& component) {
+                               const ComponentSpec& component, std::stop_token stop) {
   TRY(ensure_shared(stack, children));
   for (Object& object : render_surroundings(stack, component.component, told_mode(children))) {
     if (is_claim(object)) {
@@ -176,7 +186,9 @@ Result<void> Kubernetes::apply(const Stack& stack, const Children& children,
       TRY(writer_.ensure(stack, children, std::move(object)));
     }
   }
-  return writer_.ensure(stack, children, render_workload(stack, component));
+  // Services that were made just now have their addresses only now.
+  const Children now = TRY(cache_->children_of(stack.key, stop));
+  return writer_.ensure(stack, now, render_workload(stack, component, upstreams_of(now)));
 }
 
 Result<void> Kubernetes::start(const Stack& stack, const Children& children, const TaskSpec& task) {
@@ -201,7 +213,9 @@ Result<void> Kubernetes::act(const Stack& stack, const Action& action, const Sec
   const Children children = TRY(cache_->children_of(stack.key, stop));
   return std::visit(
       Overloaded{
-          [&](const ApplyComponent& wanted) { return apply(stack, children, wanted.component); },
+          [&](const ApplyComponent& wanted) {
+            return apply(stack, children, wanted.component, stop);
+          },
           [&](const SwitchGateway& wanted) {
             return writer_.ensure(stack, children,
                                   render_service(stack, Component::Gateway, wanted.mode));

@@ -246,7 +246,8 @@ json container_json(const Stack& stack, const ComponentSpec& component, PodParts
   return container;
 }
 
-json template_json(const Stack& stack, const ComponentSpec& component) {
+json template_json(const Stack& stack, const ComponentSpec& component,
+                   const std::string& upstreams) {
   const Component which = component.component;
   PodParts parts;
   parts.service_account = stack.key.name;
@@ -260,7 +261,8 @@ json template_json(const Stack& stack, const ComponentSpec& component) {
   // In the pods too, so that what is only part of the revision (flags) restarts them.
   annotations[kRevisionAnnotation] = component.revision;
   if (which == Component::Gateway) {
-    annotations[kConfigurationAnnotation] = short_hash(configuration(stack, which)->content.dump());
+    annotations[kConfigurationAnnotation] =
+        short_hash(configuration(stack, which)->content.dump() + upstreams);
   }
   json out = json::object();
   out["metadata"] = json::object({{"labels", labels}, {"annotations", annotations}});
@@ -283,7 +285,7 @@ ObjectKey workload_key(const StackKey& key, Component component) {
           name_of(key, to_string(component))};
 }
 
-std::string placement_of(const Stack& stack, Component component) {
+std::string placement_of(const Stack& stack, Component component, const std::string& upstreams) {
   json all = json::object();
   all["pod"] = pod_spec(stack, PodParts{});
   if (component == Component::Postgres) all["claim"] = postgres_claim(stack);
@@ -292,16 +294,20 @@ std::string placement_of(const Stack& stack, Component component) {
     all["group"] = shares_node(stack);
   }
   // nginx reads its configuration at its start. PostgreSQL is not restarted for a better script.
-  if (component == Component::Gateway) all["config"] = configuration(stack, component)->content;
+  if (component == Component::Gateway) {
+    all["config"] = configuration(stack, component)->content;
+    all["upstreams"] = upstreams;
+  }
   return short_hash(all.dump());
 }
 
-Object render_workload(const Stack& stack, const ComponentSpec& component) {
+Object render_workload(const Stack& stack, const ComponentSpec& component,
+                       const std::string& upstreams) {
   const Component which = component.component;
   const ObjectKey key = workload_key(stack.key, which);
   Object object = owned(stack, key.kind, key.name, to_string(which));
   object.annotations[kRevisionAnnotation] = component.revision;
-  object.annotations[kPlacementAnnotation] = placement_of(stack, which);
+  object.annotations[kPlacementAnnotation] = placement_of(stack, which, upstreams);
   if (!component.version.empty()) object.annotations[kVersionAnnotation] = component.version;
   json selector = json::object();
   selector[kStackLabel] = stack.key.name;
@@ -309,7 +315,7 @@ Object render_workload(const Stack& stack, const ComponentSpec& component) {
   json spec = json::object();
   spec["replicas"] = component.replicas;
   spec["selector"] = json::object({{"matchLabels", selector}});
-  spec["template"] = template_json(stack, component);
+  spec["template"] = template_json(stack, component, upstreams);
   if (is_stateful(which)) {
     spec["serviceName"] = key.name;
     // With the other policy a pod that never became ready is not replaced by a mended one.

@@ -25,13 +25,16 @@ std::vector<Object> render_shared(const Stack& stack, const RenderOptions& optio
 /// Services, the Ingress. `mode` is what the gateway's Service is switched to.
 std::vector<Object> render_surroundings(const Stack& stack, Component component, GatewayMode mode);
 
-/// The Deployment or StatefulSet, with its revision.
-Object render_workload(const Stack& stack, const ComponentSpec& component);
+/// The Deployment or StatefulSet, with its revision. `upstreams` is what the gateway's upstreams
+/// resolve to: nginx asks once, at its start, so another address is a reason for a new pod.
+Object render_workload(const Stack& stack, const ComponentSpec& component,
+                       const std::string& upstreams = {});
 ObjectKey workload_key(const StackKey& key, Component component);
 
 /// Of all that a workload has from the StackSpec beyond its ComponentSpec: scheduling, names of
 /// claims, configuration. Another hash is drift.
-std::string placement_of(const Stack& stack, Component component);
+std::string placement_of(const Stack& stack, Component component,
+                         const std::string& upstreams = {});
 
 /// The claim that backups are written to.
 Object render_backups_claim(const Stack& stack);

@@ -153,7 +153,7 @@ TEST_F(KubernetesComponents, WhatTheServerAddsIsNoEdit) {
     live.annotations["deployment.kubernetes.io/revision"] = "1";
     live.labels["argocd.argoproj.io/instance"] = "somebody";
   });
-  edit("Service", "crm-server", [](Object& live) {
+  edit("Service", "crm-redis", [](Object& live) {
     live.content["spec"]["clusterIP"] = "10.0.0.7";
     live.content["spec"]["sessionAffinity"] = "None";
   });
@@ -192,6 +192,23 @@ TEST_F(KubernetesComponents, SomethingDeletedByHandIsMissed) {
     // The remaining ones that shared what was deleted.
     apply_everything();
   }
+}
+
+TEST_F(KubernetesComponents, AGatewayWhoseUpstreamMovedIsStartedAnew) {
+  install();
+  const std::string wanted = component_of(stack, Component::Gateway).revision;
+  const auto pods_of_gateway = [this] {
+    return get("Deployment", "crm-gateway").content.at("spec").at("template");
+  };
+  const json before = pods_of_gateway();
+  // As a cluster gives the Service that is made anew another address.
+  edit("Service", "crm-server",
+       [](Object& live) { live.content["spec"]["clusterIP"] = "10.0.0.9"; });
+  until_component(Component::Gateway,
+                  [&](const ComponentSeen& seen) { return seen.revision != wanted; });
+  must(ApplyComponent{component_of(stack, Component::Gateway)});
+  EXPECT_NE(pods_of_gateway(), before);
+  EXPECT_EQ(seen_of(Component::Gateway).revision, wanted);
 }
 
 TEST_F(KubernetesComponents, ScaledByHandIsSeen) {
