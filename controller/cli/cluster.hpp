@@ -9,8 +9,8 @@
 namespace stackspec {
 
 struct ClusterOptions {
-  std::string kubeconfig;  ///< Empty: the pod's own, or what kubectl would take.
-  std::string ns;          ///< Where the Lease lies; empty: where we live.
+  std::string kubeconfig;                     ///< Empty: the pod's own, or what kubectl would take.
+  std::string ns;                             ///< Where the Lease lies; empty: where we live.
   std::vector<std::string> watch_namespaces;  ///< Empty: all.
   std::string catalog_file;                   ///< Empty: the one of the program.
   std::string http_address = "127.0.0.1:0";

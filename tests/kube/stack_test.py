@@ -228,7 +228,7 @@ class Story(unittest.TestCase):
         self.assertEqual(len(companies()), 20)
 
     def test_51_release_by_release_each_with_its_proven_backup(self):
-        backups = sorted(get("stackbackups")["items"], key=lambda each: each["status"]["cutoffTime"])
+        backups = sorted(get("stackbackups")["items"], key=lambda each: each["status"]["cutoff"]["time"])
         self.assertEqual([each["status"]["sourceVersion"][:5] for each in backups], ["v1.15", "v1.16"])
         self.assertEqual({each["status"]["proof"] for each in backups}, {"L4"})
         self.assertEqual({row["version"][:4] for row in call("/rest/workspaces")["data"]["workspaces"]}, {"1.17"})
