@@ -82,6 +82,9 @@ class Watch {
     if (took >= kHealthyAgain) failures_ = 0;
     asked_to_wait_ = answer ? retry_after(*answer) : milliseconds(0);
     if (lost_ || !broken_.empty()) return broken_;
+    // Nothing for so long: old servers send no bookmarks where nothing happens. If nobody is there
+    // any more, the next attempt tells.
+    if (!answer && took >= requests_.pace().watch_silence) return "";
     if (!answer) return answer.error().message;
     if (answer->status != 200) return refused(*answer);
     if (events_ == 0 && took < requests_.pace().short_watch) return "it ended at once";
