@@ -176,6 +176,12 @@ ProcessId TaskWorld::start(TaskKind kind, const std::string& name) {
   spec.gid = plain_user().gid;
   if (::geteuid() != 0) spec.uid = {}, spec.gid = {};
   auto started = start_process(spec);
+  // What a killed task of this name had started takes a moment to go.
+  eventually([&] {
+    if (started || started.error().kind != ErrorKind::Conflict) return true;
+    started = start_process(spec);
+    return false;
+  });
   if (!started) throw std::runtime_error(started.error().message);
   return *started;
 }
