@@ -545,6 +545,8 @@ Result<std::unique_ptr<ApiTransport>> make_api_transport(const ServerAddress& ad
     OPENSSL_init_ssl(0, nullptr);
     // One thread: with more the library races with itself when it cancels.
     crossplat::threadpool::initialize_with_threads(1);
+    // Else the first two callers make the library's scheduler, at once perhaps.
+    static_cast<void>(pplx::get_ambient_scheduler());
     ::setenv("SSL_CERT_FILE", "/dev/null", 1);
   });
   TRY(check(address));
