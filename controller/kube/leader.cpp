@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kube/leader.hpp"
 
-#include <condition_variable>
-#include <mutex>
-
 #include "base/log.hpp"
+#include "kube/requests.hpp"
 
 namespace stackspec {
 
@@ -30,13 +28,6 @@ std::string holder_in(const nlohmann::json& spec) {
 int number_in(const nlohmann::json& spec, const char* field) {
   const auto found = spec.find(field);
   return found != spec.end() && found->is_number_integer() ? found->get<int>() : 0;
-}
-
-void pause(std::chrono::milliseconds time, const std::stop_token& stop) {
-  std::mutex mutex;
-  std::condition_variable_any wake;
-  std::unique_lock lock(mutex);
-  wake.wait_for(lock, stop, time, [] { return false; });
 }
 
 Error not_leading() {
@@ -171,7 +162,7 @@ bool Leadership::run(const std::function<void()>& on_started, std::stop_token st
       leads_.store(false);
       return true;
     }
-    pause(started ? times_.renew_every : times_.look_every, stop);
+    pause_for(started ? times_.renew_every : times_.look_every, stop);
     if (started && !may_write()) {
       leads_.store(false);
       return true;

@@ -7,48 +7,20 @@
 #include <thread>
 
 #include "fakes/eventually.hpp"
+#include "fakes/faulty_objects.hpp"
 
 namespace stackspec {
 namespace {
-
-/// Counts what it is asked, as an API server would.
-class Counted final : public ObjectApi {
- public:
-  explicit Counted(ObjectApi& inner) : inner_(inner) {}
-  std::atomic<int> reads{0};
-
-  Result<Object> get(const ObjectKey& key) override {
-    ++reads;
-    return inner_.get(key);
-  }
-  Result<ObjectList> list(const std::string& kind, const std::string& ns) override {
-    ++reads;
-    return inner_.list(kind, ns);
-  }
-  Result<Object> create(const Object& object) override { return inner_.create(object); }
-  Result<Object> update(const Object& object) override { return inner_.update(object); }
-  Result<Object> update_status(const Object& object) override {
-    return inner_.update_status(object);
-  }
-  Result<void> remove(const ObjectKey& key, const std::string& uid,
-                      std::int64_t resource_version) override {
-    return inner_.remove(key, uid, resource_version);
-  }
-  Result<void> watch(const std::string& kind, std::int64_t from,
-                     const std::function<void(const WatchEvent&)>& on_event,
-                     std::stop_token stop) override {
-    return inner_.watch(kind, from, on_event, std::move(stop));
-  }
-
- private:
-  ObjectApi& inner_;
-};
 
 class CachedReadsTest : public ::testing::Test {
  protected:
   void SetUp() override {
     store_ = make_sqlite_objects(":memory:").value();
-    server_ = std::make_unique<Counted>(*store_);
+    server_ = std::make_unique<FaultyObjects>(*store_);
+    server_->plan_reads([this](int) {
+      ++reads_;
+      return ReadFault{};
+    });
     cached_ = make_cached_reads(*server_, {"StackSpec"});
     ASSERT_TRUE(store_->create(numbered("a", 1)));
   }
@@ -69,9 +41,9 @@ class CachedReadsTest : public ::testing::Test {
     });
     // Until the watch has begun, reads are not answered from memory.
     ASSERT_TRUE(eventually([&] {
-      const int before = server_->reads;
+      const int before = reads_;
       static_cast<void>(number_of("a"));
-      return server_->reads == before;
+      return reads_ == before;
     }));
   }
 
@@ -81,7 +53,8 @@ class CachedReadsTest : public ::testing::Test {
   }
 
   std::unique_ptr<ObjectApi> store_;
-  std::unique_ptr<Counted> server_;
+  std::unique_ptr<FaultyObjects> server_;  ///< Without faults: it only counts.
+  std::atomic<int> reads_{0};
   std::unique_ptr<ObjectApi> cached_;
   std::atomic<int> events_{0};
   std::jthread watcher_;
@@ -89,13 +62,13 @@ class CachedReadsTest : public ::testing::Test {
 
 TEST_F(CachedReadsTest, AsksTheServerNothingWhileAWatchRuns) {
   watch();
-  const int before = server_->reads;
+  const int before = reads_;
   for (int i = 0; i < 100; ++i) {
     EXPECT_EQ(number_of("a"), 1);
     EXPECT_EQ(cached_->list("StackSpec", "default")->items.size(), 1U);
     EXPECT_TRUE(cached_->list("StackSpec", "other")->items.empty());
   }
-  EXPECT_EQ(server_->reads, before);
+  EXPECT_EQ(reads_, before);
 }
 
 TEST_F(CachedReadsTest, AsksTheServerWithoutAWatch) {
