@@ -26,6 +26,7 @@
 #include "kube/leader.hpp"
 #include "objects/cached_reads.hpp"
 #include "platform/kubernetes/kubernetes.hpp"
+#include "platform/kubernetes/names.hpp"
 #include "redis/redis.hpp"
 #include "telemetry/telemetry.hpp"
 
@@ -48,10 +49,10 @@ std::string own_identity() {
 std::map<std::string, std::string> selectors() {
   std::map<std::string, std::string> all;
   for (const char* kind : kubernetes_watched_kinds()) {
-    if (std::string_view(kind) != "StackBackup") all[kind] = "stackspec.dev/stack";
+    if (std::string_view(kind) != "StackBackup") all[kind] = kubernetes::kStackLabel;
   }
-  all["Secret"] = "stackspec.dev/stack";
-  all["ConfigMap"] = "stackspec.dev/stack";
+  all["Secret"] = kubernetes::kStackLabel;
+  all["ConfigMap"] = kubernetes::kStackLabel;
   return all;
 }
 
