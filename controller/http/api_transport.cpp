@@ -316,22 +316,49 @@ class Lines {
   std::string begun_;
 };
 
+/// How many requests the library is at work on. Shared, as Incoming is.
+class AtWork {
+ public:
+  void began() {
+    const std::lock_guard lock(mutex_);
+    ++count_;
+  }
+  void ended() {
+    const std::lock_guard lock(mutex_);
+    --count_;
+    changed_.notify_all();
+  }
+  void wait_for_none(milliseconds most) {
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, most, [&] { return count_ == 0; });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  int count_ = 0;  // guarded by mutex_
+};
+
 class Exchange {
  public:
-  Exchange(whttp::client::http_client& client, const HttpRequest& request, const std::string& where)
+  Exchange(whttp::client::http_client& client, const HttpRequest& request, const std::string& where,
+           const std::shared_ptr<AtWork>& at_work)
       : incoming_(std::make_shared<Incoming>()),
         words_(request.method + " " + where + request.path.substr(0, request.path.find('?'))) {
     auto incoming = incoming_;
     auto wire = wire_request(request);
     wire.set_response_stream(concurrency::streams::ostream(
         concurrency::streams::streambuf<std::uint8_t>(std::make_shared<Sink>(incoming))));
-    client.request(wire, cancel_.get_token())
+    auto answer = client.request(wire, cancel_.get_token());
+    at_work->began();
+    answer
         .then([incoming](whttp::http_response response) {
           incoming->head(response);
           return response.content_ready();
         })
-        .then([incoming](const pplx::task<whttp::http_response>& last) {
+        .then([incoming, at_work](const pplx::task<whttp::http_response>& last) {
           incoming->end(how_it_ended(last));
+          at_work->ended();
         });
   }
   Exchange(const Exchange&) = delete;
@@ -425,6 +452,11 @@ class RestTransport final : public ApiTransport {
         where_((address.plain ? "http://" : "https://") + address.host + ":" +
                std::to_string(address.port)),
         client_(where_, config(address)) {}
+  RestTransport(const RestTransport&) = delete;
+  RestTransport& operator=(const RestTransport&) = delete;
+  /// A cancelled request ends on the library's thread. One still under way when the process ends
+  /// would never be freed.
+  ~RestTransport() override { at_work_->wait_for_none(std::chrono::seconds(2)); }
 
   Result<HttpResponse> send(const HttpRequest& request, milliseconds timeout,
                             std::stop_token stop) override {
@@ -480,7 +512,8 @@ class RestTransport final : public ApiTransport {
                      SteadyClock::time_point until, const std::stop_token& stop) {
     constexpr int kMostNeverOpened = 20;
     for (int tried = 0;; ++tried) {
-      exchange.emplace(client_, with_host(request), where_);
+      if (stop.stop_requested()) return cancelled(request);
+      exchange.emplace(client_, with_host(request), where_, at_work_);
       auto answered = exchange->head(until, stop);
       if (answered || !exchange->unsent() || tried == kMostNeverOpened) return answered;
     }
@@ -509,8 +542,13 @@ class RestTransport final : public ApiTransport {
     }
   }
 
+  Error cancelled(const HttpRequest& request) const {
+    return {ErrorKind::Cancelled, request.method + " " + where_ + ": cancelled"};
+  }
+
   std::string host_header_;
   std::string where_;
+  std::shared_ptr<AtWork> at_work_ = std::make_shared<AtWork>();
   whttp::client::http_client client_;
 };
 

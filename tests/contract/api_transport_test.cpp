@@ -281,6 +281,16 @@ TEST(ApiTransport, ACancelledCallAsksNobody) {
   const auto answer = plain(peer.port())->send(request("GET"), 5s, stop.get_token());
   ASSERT_FALSE(answer);
   EXPECT_EQ(answer.error().kind, ErrorKind::Cancelled);
+  EXPECT_EQ(peer.connections(), 0);
+}
+
+// The library was still at work on it when the process ended: LeakSanitizer saw what was never
+// freed.
+TEST(ApiTransport, ARequestThatWasGivenUpEndsBeforeItsTransportIsGone) {
+  Peer peer(says("", true));
+  const auto answer = plain(peer.port())->send(request("GET"), 1ms, {});
+  ASSERT_FALSE(answer);
+  EXPECT_EQ(answer.error().kind, ErrorKind::Unavailable);
 }
 
 struct Streamed {
