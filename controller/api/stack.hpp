@@ -19,6 +19,10 @@ namespace stackspec {
 
 inline constexpr const char* kGroup = "stackspec.dev";
 inline constexpr const char* kApiVersion = "stackspec.dev/v1alpha1";
+/// On everything that is made for a stack, and on its pods: the stack's name.
+inline constexpr const char* kStackLabel = "stackspec.dev/stack";
+/// On a StackBackup that tells of a backup in storage; one without is a person's request.
+inline constexpr const char* kRecordLabel = "stackspec.dev/record";
 
 struct StackKey {
   std::string ns = "default";
@@ -351,7 +355,9 @@ struct StackBackupSpec {
 };
 
 struct StackBackupStatus {
-  std::string phase;  ///< Pending, Running, Proven, Failed
+  std::int64_t observed_generation = -1;
+  std::vector<Condition> conditions;  ///< Ready, Reconciling, Stalled: told from the phase.
+  std::string phase;                  ///< Pending, Running, Proven, Failed
   std::string proof;  ///< L0 … L4
   std::string source_version;
   std::map<std::string, std::string> images;
@@ -376,7 +382,9 @@ struct StackRestoreSpec {
 };
 
 struct StackRestoreStatus {
-  std::string phase;  ///< Pending, Running, Done, Failed
+  std::int64_t observed_generation = -1;
+  std::vector<Condition> conditions;  ///< As of a StackBackup.
+  std::string phase;                  ///< Pending, Running, Done, Failed
   std::string message;
   friend bool operator==(const StackRestoreStatus&, const StackRestoreStatus&) = default;
 };

@@ -144,6 +144,8 @@ void describe(V& v, Of<StackStatus>) {
 
 template <class V>
 void describe(V& v, Of<StackBackupStatus>) {
+  v.always("observedGeneration", &StackBackupStatus::observed_generation);
+  v("conditions", &StackBackupStatus::conditions);
   v("phase", &StackBackupStatus::phase);
   v("proof", &StackBackupStatus::proof);
   v("sourceVersion", &StackBackupStatus::source_version);
@@ -161,6 +163,8 @@ void describe(V& v, Of<StackBackupStatus>) {
 
 template <class V>
 void describe(V& v, Of<StackRestoreStatus>) {
+  v.always("observedGeneration", &StackRestoreStatus::observed_generation);
+  v("conditions", &StackRestoreStatus::conditions);
   v("phase", &StackRestoreStatus::phase);
   v("message", &StackRestoreStatus::message);
 }

@@ -49,10 +49,10 @@ std::string own_identity() {
 std::map<std::string, std::string> selectors() {
   std::map<std::string, std::string> all;
   for (const char* kind : kubernetes_watched_kinds()) {
-    if (std::string_view(kind) != "StackBackup") all[kind] = kubernetes::kStackLabel;
+    if (std::string_view(kind) != "StackBackup") all[kind] = kStackLabel;
   }
-  all["Secret"] = kubernetes::kStackLabel;
-  all["ConfigMap"] = kubernetes::kStackLabel;
+  all["Secret"] = kStackLabel;
+  all["ConfigMap"] = kStackLabel;
   return all;
 }
 
@@ -73,14 +73,13 @@ struct Parts {
 };
 
 /// Redis is emptied by us, not by the API server: the gate is asked here too.
-std::function<Result<void>(const std::string&, int, std::stop_token)> flush_if(
+std::function<Result<void>(const RedisTarget&, std::stop_token)> flush_if(
     Redis& redis, const Leadership* leadership) {
-  return [&redis, leadership](const std::string& host, int port,
-                              std::stop_token stop) -> Result<void> {
+  return [&redis, leadership](const RedisTarget& target, std::stop_token stop) -> Result<void> {
     if (leadership != nullptr && !leadership->may_write()) {
       return Error{ErrorKind::Cancelled, "not the leader any more"};
     }
-    return redis.flush_all(host, port, std::move(stop));
+    return redis.flush(target, std::move(stop));
   };
 }
 

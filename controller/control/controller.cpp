@@ -10,6 +10,7 @@
 
 #include "base/backoff.hpp"
 #include "base/log.hpp"
+#include "base/pause.hpp"
 #include "control/queue.hpp"
 
 namespace stackspec {
@@ -42,7 +43,7 @@ class Failures {
 /// The stack an object belongs to: itself, or the one its spec or label names. Empty name: none.
 StackKey stack_of(const Object& object) {
   if (object.key.kind == "StackSpec") return {object.key.ns, object.key.name};
-  const auto label = object.labels.find("stackspec.dev/stack");
+  const auto label = object.labels.find(kStackLabel);
   if (label != object.labels.end()) return {object.key.ns, label->second};
   const auto ref = nlohmann::json::json_pointer("/spec/stackRef/name");
   if (object.content.contains(ref) && object.content[ref].is_string()) {
@@ -94,7 +95,7 @@ class Running {
       const auto list = parts_.objects.list(kind, "");
       if (!list) {
         log::warn("list failed", {{"kind", kind}, {"detail", list.error().message}});
-        pause(kListAgain.delay(++failures, 0.5), stop);
+        pause_for(kListAgain.delay(++failures, 0.5), stop);
         continue;
       }
       failures = 0;
@@ -119,7 +120,7 @@ class Running {
   void listen_for_deaths(const std::stop_token& stop) {
     while (!stop.stop_requested()) {
       for (const StackKey& key : parts_.platform.died()) add(key, parts_.clock.steady_now());
-      pause(kDeathsEvery, stop);
+      pause_for(kDeathsEvery, stop);
     }
   }
 
@@ -129,11 +130,6 @@ class Running {
                        event.object.deletion_timestamp;
     for (const auto& [name, value] : event.object.annotations) text += "/" + name + "=" + value;
     return text;
-  }
-
-  void pause(milliseconds time, const std::stop_token& stop) {
-    std::unique_lock lock(mutex_);
-    wake_.wait_for(lock, stop, time, [] { return false; });
   }
 
   void work(const std::stop_token& stop) {
@@ -203,8 +199,6 @@ class Running {
   Reconciler reconciler_;
   Queue queue_;
   Failures failures_;
-  std::mutex mutex_;
-  std::condition_variable_any wake_;
 };
 
 }  // namespace

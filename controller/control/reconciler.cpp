@@ -2,6 +2,7 @@
 #include "control/reconciler.hpp"
 
 #include "base/log.hpp"
+#include "control/requests.hpp"
 #include "control/stack_objects.hpp"
 #include "plan/plan.hpp"
 
@@ -133,7 +134,7 @@ Result<std::chrono::milliseconds> Reconciler::reconcile(const StackKey& key, std
   Stack after = stack;
   after.status = plan.status;
   parts_.telemetry.observe(after);
-  TRY(report_requests(parts_.objects, requests, stack, seen, plan.status));
+  TRY(report_requests(parts_.objects, requests, {stack, seen, plan.status, now}));
   if (!done) return std::move(done).error().in(describe(*plan.action));
   return plan.look_again_in;
 }

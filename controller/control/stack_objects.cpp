@@ -8,6 +8,7 @@
 #include <set>
 
 #include "api/codec.hpp"
+#include "base/base64.hpp"
 #include "base/hash.hpp"
 #include "base/log.hpp"
 
@@ -15,32 +16,11 @@ namespace stackspec {
 
 namespace {
 
-constexpr const char* kStackLabel = "stackspec.dev/stack";
-/// On a StackBackup by which a platform remembers a backup: nobody asked for it.
-constexpr const char* kRecordLabel = "stackspec.dev/record";
 /// From here on Twenty wants a dedicated ENCRYPTION_KEY; an older stack must keep APP_SECRET in its
 /// place until the key is rotated, or its stored tokens become unreadable.
 constexpr Version kOwnEncryptionKey{2, 5, 0};
 
 using Values = std::map<std::string, std::string>;
-
-std::string decoded_base64(const std::string& text) {
-  static constexpr std::string_view kAlphabet =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string out;
-  unsigned buffer = 0;
-  int bits = 0;
-  for (const char c : text) {
-    const auto digit = kAlphabet.find(c);
-    if (digit == std::string_view::npos) continue;
-    buffer = buffer << 6U | static_cast<unsigned>(digit);
-    bits += 6;
-    if (bits < 8) continue;
-    bits -= 8;
-    out += static_cast<char>(buffer >> static_cast<unsigned>(bits) & 0xFFU);
-  }
-  return out;
-}
 
 Values values_of(const Object& object) {
   Values values;
@@ -50,7 +30,9 @@ Values values_of(const Object& object) {
     for (const auto& [key, value] : found->items()) {
       if (!value.is_string()) continue;
       const auto text = value.get<std::string>();
-      values[key] = encoded ? decoded_base64(text) : text;
+      // What an API server stores is base64; what is not is as good as missing.
+      auto bytes = encoded ? base64_decoded(text) : Result<std::string>(text);
+      if (bytes) values[key] = std::move(bytes).value();
     }
   };
   take("data", object.key.kind == "Secret");
@@ -139,98 +121,6 @@ Result<Object> own_secret(ObjectApi& objects, const Stack& stack, const RandomHe
   return objects.create(copy);
 }
 
-std::string requests_phase(const nlohmann::json& status) {
-  return status.is_object() ? status.value("phase", "") : "";
-}
-
-Result<void> write_request_status(ObjectApi& objects, Object object, nlohmann::json status) {
-  if (object.status == status) return {};
-  object.status = std::move(status);
-  TRY(objects.update_status(object));
-  return {};
-}
-
-StackBackupStatus status_of(const BackupSeen& backup) {
-  StackBackupStatus status;
-  status.phase = backup.proven ? "Proven" : "Running";
-  status.proof = backup.proven ? "L4" : "L2";
-  status.source_version = backup.source_version;
-  status.cutoff_time = backup.cutoff_time;
-  status.cutoff_lsn = backup.cutoff_lsn;
-  status.system_identifier = backup.system_identifier;
-  status.location = backup.location;
-  status.sha256 = backup.sha256;
-  status.size_bytes = backup.size_bytes;
-  status.files = backup.files;
-  status.key_fingerprints = backup.key_fingerprints;
-  return status;
-}
-
-/// Why a backup somebody asked for cannot come: its task gave a verdict, or was interrupted thrice.
-std::string failure_of(const Stack& stack, const Seen& seen, const std::string& request) {
-  const std::string prefix = stack.key.name + "-" + request_journey(stack, request) + "-";
-  int interrupted = 0;
-  for (const TaskSeen& task : seen.tasks) {
-    if (!task.name.starts_with(prefix)) continue;
-    if (task.outcome == Outcome::Failed) return "task " + task.name + ": " + task.log_tail;
-    if (task.outcome == Outcome::Interrupted && ++interrupted >= 3) {
-      return "task " + task.name + " was interrupted three times";
-    }
-  }
-  return {};
-}
-
-Result<void> report_backups(ObjectApi& objects, const std::vector<BackupObject>& backups,
-                            const Stack& stack, const Seen& seen) {
-  std::set<std::string> known;
-  for (const auto& [object, spec] : backups) {
-    known.insert(object.key.name);
-    if (const BackupSeen* backup = seen.backup(object.key.name)) {
-      TRY(write_request_status(objects, object, to_json(status_of(*backup))));
-      continue;
-    }
-    const std::string failure = failure_of(stack, seen, object.key.name);
-    if (failure.empty()) continue;
-    StackBackupStatus status;
-    status.phase = "Failed";
-    status.message = failure;
-    TRY(write_request_status(objects, object, to_json(status)));
-  }
-  for (const BackupSeen& backup : seen.backups) {
-    if (known.contains(backup.id)) continue;
-    Object object;
-    object.key = {"StackBackup", stack.key.ns, backup.id};
-    object.labels[kStackLabel] = stack.key.name;
-    object.content["spec"] =
-        to_json(StackBackupSpec{.stack = stack.key.name, .reason = "before an upgrade"});
-    object.status = to_json(status_of(backup));
-    TRY(objects.create(object));
-  }
-  return {};
-}
-
-Result<void> report_restores(ObjectApi& objects, const std::vector<RestoreObject>& restores,
-                             const Seen& seen, const StackStatus& status) {
-  for (const auto& [object, spec] : restores) {
-    const std::string phase = requests_phase(object.status);
-    if (phase == "Done" || phase == "Failed") continue;
-    StackRestoreStatus now{.phase = "Pending", .message = {}};
-    const auto ended =
-        std::find_if(status.history.begin(), status.history.end(), [&](const HistoryEntry& entry) {
-          return entry.kind == "Restore" && entry.message == object.key.name;
-        });
-    if (status.upgrade && status.upgrade->requested_by == object.key.name) {
-      now = {.phase = "Running", .message = status.upgrade->step};
-    } else if (ended != status.history.end()) {
-      now = {.phase = ended->result == "Restored" ? "Done" : "Failed", .message = ended->result};
-    } else {
-      now.message = why_not_restore(seen, {object.key.name, spec.backup, spec.accept_loss_since});
-    }
-    TRY(write_request_status(objects, object, to_json(now)));
-  }
-  return {};
-}
-
 }  // namespace
 
 RandomHex system_random() {
@@ -312,50 +202,6 @@ std::map<std::string, std::string> fingerprints(const Stack& stack, const Secret
     result[key] = sha256_hex(stack.uid + key + value).substr(0, 16);
   }
   return result;
-}
-
-Result<Requests> list_requests(ObjectApi& objects, const Stack& stack) {
-  Requests requests;
-  ObjectList backups = TRY(objects.list("StackBackup", stack.key.ns));
-  for (Object& object : backups.items) {
-    auto spec = backup_spec_from_json(object.content.value("spec", nlohmann::json::object()));
-    if (!spec || spec->stack != stack.key.name) continue;
-    requests.backups.push_back({std::move(object), std::move(spec).value()});
-  }
-  ObjectList restores = TRY(objects.list("StackRestore", stack.key.ns));
-  for (Object& object : restores.items) {
-    auto spec = restore_spec_from_json(object.content.value("spec", nlohmann::json::object()));
-    if (!spec || spec->stack != stack.key.name) continue;
-    requests.restores.push_back({std::move(object), std::move(spec).value()});
-  }
-  std::stable_sort(requests.restores.begin(), requests.restores.end(),
-                   [](const RestoreObject& a, const RestoreObject& b) {
-                     return a.object.creation_timestamp < b.object.creation_timestamp;
-                   });
-  return requests;
-}
-
-void add_requests(const Requests& requests, Seen& seen) {
-  for (const auto& [object, spec] : requests.backups) {
-    if (object.labels.contains(kRecordLabel)) continue;
-    const std::string phase = requests_phase(object.status);
-    if (phase == "Proven" || phase == "Failed") continue;
-    seen.backup_requests.push_back({object.key.name, spec.reason});
-  }
-  for (const auto& [object, spec] : requests.restores) {
-    const std::string phase = requests_phase(object.status);
-    if (phase == "Done" || phase == "Failed") continue;
-    // A location names a folder; what it holds is seen under the folder's last part.
-    const std::string backup =
-        spec.backup.empty() ? spec.location.substr(spec.location.rfind('/') + 1) : spec.backup;
-    seen.restore_requests.push_back({object.key.name, backup, spec.accept_loss_since});
-  }
-}
-
-Result<void> report_requests(ObjectApi& objects, const Requests& requests, const Stack& stack,
-                             const Seen& seen, const StackStatus& status) {
-  TRY(report_backups(objects, requests.backups, stack, seen));
-  return report_restores(objects, requests.restores, seen, status);
 }
 
 void record_events(ObjectApi& objects, const Stack& stack, const std::vector<Event>& events,

@@ -7,7 +7,7 @@
 #include "control/reconciler.hpp"
 
 // The objects around a stack, as the reconciler reads and writes them: its own, its Secrets, its
-// backups and restores, its events. Internal to control/.
+// events. Internal to control/.
 
 namespace stackspec {
 
@@ -30,29 +30,6 @@ Result<Secrets> load_secrets(ObjectApi& objects, const Stack& stack, const Rando
 
 /// sha256, first 16 digits, of each generated key: tells whether two copies are the same.
 std::map<std::string, std::string> fingerprints(const Stack& stack, const SecretValues& values);
-
-struct BackupObject {
-  Object object;
-  StackBackupSpec spec;
-};
-struct RestoreObject {
-  Object object;
-  StackRestoreSpec spec;
-};
-/// StackBackup and StackRestore objects of one stack, the restores oldest first.
-struct Requests {
-  std::vector<BackupObject> backups;
-  std::vector<RestoreObject> restores;
-};
-Result<Requests> list_requests(ObjectApi& objects, const Stack& stack);
-
-/// Adds to `seen` those that are still to be fulfilled.
-void add_requests(const Requests& requests, Seen& seen);
-
-/// Makes StackBackup objects tell what lies in storage, and StackRestore objects how they went.
-/// Error: Conflict when somebody wrote one since `requests` were listed.
-Result<void> report_requests(ObjectApi& objects, const Requests& requests, const Stack& stack,
-                             const Seen& seen, const StackStatus& status);
 
 /// One Event object per event, under a name made of its content: the same event again is one row.
 void record_events(ObjectApi& objects, const Stack& stack, const std::vector<Event>& events,

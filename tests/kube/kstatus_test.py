@@ -15,6 +15,15 @@ CRDS = DOCUMENTS.parents[2] / "crds"
 EXPECTED = json.loads((DOCUMENTS / "expected.json").read_text())
 NAMESPACE = "kstatus"
 STACKS = f"/apis/stackspec.dev/v1alpha1/namespaces/{NAMESPACE}/stackspecs"
+REQUESTS = {"backup-pending": "InProgress", "backup-running": "InProgress", "backup-proven": "Current",
+            "backup-failed": "Failed", "restore-pending": "InProgress", "restore-done": "Current"}
+
+
+def kstatus(files):
+    said = subprocess.run([os.path.join(TOOLS, "kstatus"), *map(str, files)], check=True, text=True,
+                          capture_output=True)
+    rows = [line.split("\t") for line in said.stdout.splitlines()]
+    return {pathlib.Path(path).stem: status for path, status, _ in rows}
 
 
 def document(name):
@@ -23,11 +32,11 @@ def document(name):
 
 class Library(unittest.TestCase):
     def test_says_what_is_expected_of_every_moment(self):
-        files = [str(DOCUMENTS / (name + ".json")) for name in EXPECTED]
-        said = subprocess.run([os.path.join(TOOLS, "kstatus"), *files], check=True, text=True, capture_output=True)
-        rows = [line.split("\t") for line in said.stdout.splitlines()]
-        found = {pathlib.Path(path).stem: status for path, status, _ in rows}
+        found = kstatus(DOCUMENTS / (name + ".json") for name in EXPECTED)
         self.assertEqual(found, {name: row["kstatus"] for name, row in EXPECTED.items()})
+
+    def test_says_what_is_expected_of_backups_and_restores(self):
+        self.assertEqual(kstatus((DOCUMENTS / "requests").glob("*.json")), REQUESTS)
 
 
 class Kubectl(unittest.TestCase):
@@ -60,6 +69,20 @@ class Kubectl(unittest.TestCase):
         code, stored, _ = self.api.call("PUT", f"{STACKS}/{name}/status?fieldValidation=Strict", made)
         self.assertEqual(code, 200, stored)
         self.assertEqual(stored["status"], status)  # the schema drops nothing that the controller writes
+
+    def test_takes_what_is_told_of_backups_and_restores(self):
+        for path in (DOCUMENTS / "requests").glob("*.json"):
+            wanted = json.loads(path.read_text())
+            status = wanted.pop("status")
+            wanted["metadata"] = {"name": path.stem, "namespace": NAMESPACE}
+            where = STACKS.replace("stackspecs", wanted["kind"].lower() + "s")
+            code, made, _ = self.api.call("POST", where + "?fieldValidation=Strict", wanted)
+            self.assertEqual(code, 201, made)
+            self.assertEqual(made["status"], {"observedGeneration": -1})
+            made["status"] = status
+            code, stored, _ = self.api.call("PUT", f"{where}/{path.stem}/status?fieldValidation=Strict", made)
+            self.assertEqual(code, 200, stored)
+            self.assertEqual(stored["status"], status)
 
     def test_waits_until_the_spec_of_now_is_proven(self):
         for name in EXPECTED:

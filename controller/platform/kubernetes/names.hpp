@@ -12,7 +12,6 @@
 
 namespace stackspec::kubernetes {
 
-inline constexpr const char* kStackLabel = "stackspec.dev/stack";  ///< On every child and its pods.
 inline constexpr const char* kNameLabel = "app.kubernetes.io/name";
 inline constexpr const char* kInstanceLabel = "app.kubernetes.io/instance";
 inline constexpr const char* kComponentLabel = "app.kubernetes.io/component";
@@ -22,8 +21,6 @@ inline constexpr const char* kManagedBy = "stackspec";
 inline constexpr const char* kVolumeGroupLabel = "stackspec.dev/volume-group";
 inline constexpr const char* kTaskLabel = "stackspec.dev/task";  ///< Its kind, on Jobs and pods.
 inline constexpr const char* kTaskComponent = "task";            ///< Value of the component label.
-/// On a StackBackup that tells of a backup in storage; one without is a person's request.
-inline constexpr const char* kRecordLabel = "stackspec.dev/record";
 
 /// The content that was last written, as JSON: what is not covered by it was edited by hand.
 inline constexpr const char* kAppliedAnnotation = "stackspec.dev/applied";

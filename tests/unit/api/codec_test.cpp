@@ -133,13 +133,14 @@ TEST(Codec, WritesOnlyWhatTheSchemaKnows) {
 TEST(Codec, ReadsBackBackupsAndRestores) {
   const StackBackupSpec wanted{"crm", "by hand"};
   EXPECT_EQ(*backup_spec_from_json(to_json(wanted)), wanted);
+  const std::vector<Condition> ready{{"Ready", "True", "Proven", "m", 1, "2026-01-31T12:00:00Z"}};
   const StackBackupStatus backup{
-      "Proven", "L4",      "v1.15.4", {{"server", "i"}},     "t", "0/1", "7", "/b",
-      "ab",     1LL << 40, 3,         {{"APP_SECRET", "f"}}, "m"};
+      1,   ready, "Proven", "L4",      "v1.15.4", {{"server", "i"}},     "t", "0/1",
+      "7", "/b",  "ab",     1LL << 40, 3,         {{"APP_SECRET", "f"}}, "m"};
   EXPECT_EQ(*backup_status_from_json(to_json(backup)), backup);
   const StackRestoreSpec restore{"crm", "b1", "", "Scratch", "2026-01-31T12:00:00Z"};
   EXPECT_EQ(*restore_spec_from_json(to_json(restore)), restore);
-  const StackRestoreStatus done{"Done", "m"};
+  const StackRestoreStatus done{1, ready, "Done", "m"};
   EXPECT_EQ(*restore_status_from_json(to_json(done)), done);
   const json object = {{"spec", to_json(wanted)}, {"status", to_json(backup)}};
   EXPECT_EQ(to_string(check_schema("StackBackup", object, nullptr)), "");

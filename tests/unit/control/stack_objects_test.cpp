@@ -3,7 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <fstream>
+
 #include "base/log.hpp"
+#include "control/requests.hpp"
 
 namespace stackspec {
 namespace {
@@ -57,8 +61,43 @@ class StackObjects : public ::testing::Test {
     return std::move(listed).value();
   }
 
+  void report(const Stack& stack, const Seen& seen, const StackStatus& status = {}) {
+    const auto now = *parse_rfc3339("2026-01-02T03:04:05Z") + std::chrono::seconds(++reported_);
+    const auto told = report_requests(*objects_, requests(stack), {stack, seen, status, now});
+    EXPECT_TRUE(told) << told.error().message;
+  }
+
+  /// `True` and the like of one condition; empty where there is none.
+  std::string condition(const ObjectKey& key, const std::string& type) {
+    const auto object = objects_->get(key);
+    EXPECT_TRUE(object);
+    EXPECT_EQ(object->status.value("observedGeneration", 0), object->generation);
+    for (const auto& one : object->status["conditions"]) {
+      if (one["type"] == type) return one["status"];
+    }
+    return {};
+  }
+
+  /// tests/kube/kstatus_test.py shows these files to the tools that read conditions.
+  void expect_document(const std::string& name, const ObjectKey& key) {
+    const auto object = objects_->get(key);
+    ASSERT_TRUE(object);
+    nlohmann::json document = object->content;
+    document["apiVersion"] = kApiVersion;
+    document["kind"] = key.kind;
+    document["metadata"] = {{"name", name}, {"generation", object->generation}};
+    document["status"] = object->status;
+    const std::string wanted = document.dump(2) + "\n";
+    const auto path = STACKSPEC_SOURCE_DIR "/tests/kube/kstatus/requests/" + name + ".json";
+    if (std::getenv("UPDATE_DOCS") != nullptr) std::ofstream(path) << wanted;
+    std::ifstream file(path);
+    const std::string written((std::istreambuf_iterator<char>(file)), {});
+    EXPECT_EQ(written, wanted) << "run this test with UPDATE_DOCS=1 and commit " << path;
+  }
+
   std::unique_ptr<ObjectApi> objects_;
   int drawn_ = 0;
+  int reported_ = 0;
 };
 
 TEST_F(StackObjects, OfAStackThatIsNotThereIsNotFound) {
@@ -165,18 +204,76 @@ TEST_F(StackObjects, TellWhatLiesInStorage) {
   backup.id = "crm-1";
   backup.source_version = "v1.15.4";
   backup.sha256 = "ab";
-  ASSERT_TRUE(report_requests(*objects_, requests(crm), crm, seen, {}));
+  report(crm, seen);
   auto record = objects_->get({"StackBackup", "default", "crm-1"});
   ASSERT_TRUE(record);
   EXPECT_EQ(record->status.value("proof", ""), "L2");
   backup.proven = true;
-  ASSERT_TRUE(report_requests(*objects_, requests(crm), crm, seen, {}));
+  report(crm, seen);
   record = objects_->get({"StackBackup", "default", "crm-1"});
   EXPECT_EQ(record->status.value("phase", ""), "Proven");
   const auto version = record->resource_version;
-  ASSERT_TRUE(report_requests(*objects_, requests(crm), crm, seen, {}));
+  report(crm, seen);
   EXPECT_EQ(objects_->get({"StackBackup", "default", "crm-1"})->resource_version, version)
       << "written although nothing changed";
+}
+
+TEST_F(StackObjects, TellHowABackupThatAPersonWantsIsGoing) {
+  const ObjectKey wanted{"StackBackup", "default", "monday"};
+  put(wanted, {{"spec", {{"stackRef", {{"name", "crm"}}}}}});
+  Stack crm = stack();
+  crm.uid = "4711";  // part of a task's name
+  Seen seen;
+  report(crm, seen);
+  EXPECT_EQ(objects_->get(wanted)->status.value("phase", ""), "Pending");
+  EXPECT_EQ(condition(wanted, "Ready"), "False");
+  EXPECT_EQ(condition(wanted, "Reconciling"), "True");
+
+  expect_document("backup-pending", wanted);
+
+  TaskSeen& task = seen.tasks.emplace_back();
+  task.name = "crm-" + request_journey(crm, "monday") + "-backup-1";
+  report(crm, seen);
+  EXPECT_EQ(objects_->get(wanted)->status.value("phase", ""), "Running");
+  expect_document("backup-running", wanted);
+
+  BackupSeen& backup = seen.backups.emplace_back();
+  backup.id = "monday";
+  task.outcome = Outcome::Failed;
+  task.log_tail = "no space left";
+  report(crm, seen);
+  EXPECT_EQ(objects_->get(wanted)->status.value("phase", ""), "Failed") << "there, but unproven";
+  EXPECT_EQ(condition(wanted, "Stalled"), "True");
+  EXPECT_EQ(condition(wanted, "Reconciling"), "");
+  expect_document("backup-failed", wanted);
+
+  backup.proven = true;
+  report(crm, seen);
+  EXPECT_EQ(objects_->get(wanted)->status.value("phase", ""), "Proven");
+  EXPECT_EQ(condition(wanted, "Ready"), "True");
+  EXPECT_EQ(condition(wanted, "Stalled"), "");
+  expect_document("backup-proven", wanted);
+}
+
+TEST_F(StackObjects, ARestoreTellsWhatItWaitsForAndHowItWent) {
+  const ObjectKey back{"StackRestore", "default", "back"};
+  put(back,
+      {{"spec", {{"stackRef", {{"name", "crm"}}}, {"from", {{"backupRef", {{"name", "b"}}}}}}}});
+  const Stack crm = stack();
+  report(crm, {});
+  EXPECT_EQ(objects_->get(back)->status.value("phase", ""), "Pending");
+  EXPECT_NE(objects_->get(back)->status.value("message", ""), "");
+  EXPECT_EQ(condition(back, "Reconciling"), "True");
+  expect_document("restore-pending", back);
+  StackStatus status;
+  status.history.emplace_back();
+  status.history[0].kind = "Restore";
+  status.history[0].message = "back";
+  status.history[0].result = "Restored";
+  report(crm, {}, status);
+  EXPECT_EQ(condition(back, "Ready"), "True");
+  EXPECT_EQ(condition(back, "Reconciling"), "");
+  expect_document("restore-done", back);
 }
 
 TEST_F(StackObjects, HoldAnEventOnceHoweverOftenItIsRecorded) {
@@ -227,7 +324,7 @@ TEST_F(StackObjects, WhatAPlatformRemembersIsNobodysRequest) {
   BackupSeen backup;
   backup.id = record.key.name;
   seen.backups = {backup};
-  ASSERT_TRUE(report_requests(*objects_, requests(crm), crm, seen, crm.status));
+  report(crm, seen);
   EXPECT_EQ(objects_->get(record.key)->status.value("phase", ""), "Running");
 }
 
