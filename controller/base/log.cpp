@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "base/base64.hpp"
 #include "base/clock.hpp"
 
 namespace stackspec::log {
@@ -48,16 +49,9 @@ std::string percent_encoded(std::string_view text) {
 }
 
 /// Without padding, so that it is also found in text that left it out.
-std::string base64(std::string_view text) {
-  constexpr char kAlphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string encoded;
-  unsigned bits = 0;
-  int count = 0;
-  for (const char c : text) {
-    bits = (bits << 8 | static_cast<unsigned char>(c)) & 0xFFFFU;
-    for (count += 8; count >= 6; count -= 6) encoded += kAlphabet[bits >> (count - 6) & 63U];
-  }
-  if (count > 0) encoded += kAlphabet[bits << (6 - count) & 63U];
+std::string unpadded_base64(std::string_view text) {
+  std::string encoded = base64(text);
+  while (!encoded.empty() && encoded.back() == '=') encoded.pop_back();
   return encoded;
 }
 
@@ -67,8 +61,8 @@ class Secrets {
   void add(std::string_view secret) {
     if (secret.size() < kShortestSecret) return;
     const std::unique_lock lock(mutex_);
-    for (auto form :
-         {std::string(secret), json_escaped(secret), percent_encoded(secret), base64(secret)}) {
+    for (auto form : {std::string(secret), json_escaped(secret), percent_encoded(secret),
+                      unpadded_base64(secret)}) {
       if (std::find(forms_.begin(), forms_.end(), form) == forms_.end()) {
         forms_.push_back(std::move(form));
       }
