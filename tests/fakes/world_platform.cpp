@@ -20,6 +20,7 @@ Result<void> WorldPlatform::act(const Stack& stack, const Action& action,
   const CallFault fault = fault_of_act();
   if (fault == CallFault::CrashBefore) throw Crash{};
   if (fault == CallFault::Unavailable) return Error{ErrorKind::Unavailable, "the platform is away"};
+  if (fault == CallFault::LostRace) return Error{ErrorKind::Conflict, "somebody else wrote first"};
   {
     const std::lock_guard lock(mutex_);
     here.act(action);

@@ -17,6 +17,7 @@ namespace stackspec {
 enum class CallFault {
   None,
   Unavailable,  ///< Nothing happened, the caller is told.
+  LostRace,     ///< Somebody else wrote first; nothing happened.
   LostReply,    ///< It happened, the caller is told that it did not.
   CrashBefore,  ///< The controller dies before the deed …
   CrashAfter,   ///< … or right after it.

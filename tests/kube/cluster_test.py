@@ -47,7 +47,7 @@ class Cluster(unittest.TestCase):
         script = (f"kubectl create namespace mine && {CLUSTER} restart apiserver &&"
                   " kubectl get namespaces -o name | grep -c mine && exit 7")
         for folder, process in [self.start("sh", "-c", script) for _ in range(2)]:
-            said, _ = process.communicate(timeout=120)
+            said, _ = process.communicate(timeout=300)
             self.assertEqual((process.returncode, said), (7, "namespace/mine created\n1\n"))
             self.assertFalse(os.path.exists(folder))
             self.assertEqual(processes_of(folder), [])

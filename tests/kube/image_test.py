@@ -62,7 +62,7 @@ class Node(unittest.TestCase):
             archive.flush()
             run(ROOT / "tests/cluster/cluster", "load", archive.name)
         kubectl("create", "namespace", NAMESPACE)
-        self.addCleanup(kubectl, "delete", "namespace", NAMESPACE, "--timeout=60s")
+        self.addCleanup(kubectl, "delete", "namespace", NAMESPACE, "--timeout=300s")
         kubectl("label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted")
         safe = {"runAsNonRoot": True, "readOnlyRootFilesystem": True, "allowPrivilegeEscalation": False,
                 "capabilities": {"drop": ["ALL"]}, "seccompProfile": {"type": "RuntimeDefault"}}
@@ -70,7 +70,7 @@ class Node(unittest.TestCase):
             "restartPolicy": "Never", "containers": [{"name": "controller", "image": NAME, "args": ["version"],
                                                       "imagePullPolicy": "Never", "securityContext": safe}]}}
         kubectl("apply", "-f", "-", text=json.dumps(pod))
-        kubectl("-n", NAMESPACE, "wait", "pod/try", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
+        kubectl("-n", NAMESPACE, "wait", "pod/try", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=300s")
         self.assertTrue(kubectl("-n", NAMESPACE, "logs", "try").startswith("stackspec "))
 
 

@@ -35,11 +35,11 @@ class Images(unittest.TestCase):
 
     @classmethod
     def tearDownClass(cls):
-        kubectl("delete", "namespace", NAMESPACE, "--timeout=60s")
+        kubectl("delete", "namespace", NAMESPACE, "--timeout=300s")
 
     @classmethod
     def wait(cls, condition, *what):
-        said = in_namespace("wait", "--for=" + condition, "--timeout=90s", *what, check=False)
+        said = in_namespace("wait", "--for=" + condition, "--timeout=300s", *what, check=False)
         if "timed out" in said or "error" in said.lower():
             raise AssertionError(f"{said}\n{state()}")
 

@@ -43,13 +43,13 @@ class Kubectl(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         kubectl("apply", "--server-side", "-f", str(CRDS))
-        kubectl("wait", "crd/stackspecs.stackspec.dev", "--for=condition=Established", "--timeout=30s")
+        kubectl("wait", "crd/stackspecs.stackspec.dev", "--for=condition=Established", "--timeout=300s")
         kubectl("create", "namespace", NAMESPACE)
         cls.api = Api()
 
     @classmethod
     def tearDownClass(cls):
-        kubectl("delete", "namespace", NAMESPACE, "--timeout=60s")
+        kubectl("delete", "namespace", NAMESPACE, "--timeout=300s")
 
     def store(self, name):
         """The document on the server, under its own name; generations begin with 1 there."""

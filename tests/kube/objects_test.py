@@ -45,7 +45,7 @@ class OnTheServer(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.said = [kubectl("apply", "--server-side", "-f", path) for path in CRDS]
-        kubectl("wait", "--for=condition=Established", "--timeout=30s",
+        kubectl("wait", "--for=condition=Established", "--timeout=300s",
                 *[f"crd/{plural}.stackspec.dev" for plural in PLURALS.values()])
         kubectl("create", "namespace", "objects")
         cls.api = Api()

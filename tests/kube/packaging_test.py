@@ -72,7 +72,7 @@ class Text(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
-        kubectl("wait", "crd", "--all", "--for=condition=Established", "--timeout=30s")
+        kubectl("wait", "crd", "--all", "--for=condition=Established", "--timeout=300s")
         cls.folder = tempfile.TemporaryDirectory()
         cls.addClassCleanup(cls.folder.cleanup)
         write_schemas(Api(), cls.folder.name, ["StackSpec", "StackBackup", "Deployment"])
@@ -163,7 +163,7 @@ class Server(unittest.TestCase):
     def setUp(self):
         kubectl("create", "namespace", NAMESPACE)
         kubectl("label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted")
-        self.addCleanup(kubectl, "delete", "namespace", NAMESPACE, "shop", "--ignore-not-found", "--timeout=60s")
+        self.addCleanup(kubectl, "delete", "namespace", NAMESPACE, "shop", "--ignore-not-found", "--timeout=300s")
         self.addCleanup(kubectl, "delete", "clusterrole,clusterrolebinding", "stackspec-controller", "--ignore-not-found")
 
     def helm(self, *arguments):

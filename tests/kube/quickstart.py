@@ -75,8 +75,8 @@ def main(arguments):
 def clean():
     """A cluster as before the first command: other tests bring CRDs of their own."""
     for line in ("helm uninstall stackspec -n stackspec-system --ignore-not-found",
-                 "kubectl delete namespace shop stackspec-system --ignore-not-found --timeout=120s",
-                 "kubectl delete crd --ignore-not-found --timeout=60s stack{specs,backups,restores}.stackspec.dev"):
+                 "kubectl delete namespace shop stackspec-system --ignore-not-found --timeout=300s",
+                 "kubectl delete crd --ignore-not-found --timeout=300s stack{specs,backups,restores}.stackspec.dev"):
         subprocess.run(["bash", "-ec", line], env=environment(), check=True, stdout=subprocess.DEVNULL)
 
 

@@ -41,7 +41,8 @@ def moment(text):
 
 
 def wait_for(what, true, seconds=120):
-    end = time.monotonic() + seconds
+    """`seconds`: on a machine that does nothing else; one that does may take five times as long."""
+    end = time.monotonic() + 5 * seconds
     while not (answer := true()):
         if time.monotonic() > end:
             raise AssertionError(f"not within {seconds} s: {what}\n{state()}")
@@ -147,14 +148,14 @@ class Story(unittest.TestCase):
         subprocess.run([ROOT / "tests/cluster/cluster", "load", "-"], input=image, check=True)
         kubectl("apply", "--server-side", "-k", str(ROOT / "manifests/default"))
         kubectl("-n", HOME, "scale", "deployment/stackspec-controller", "--replicas=2")
-        kubectl("-n", HOME, "rollout", "status", "deployment/stackspec-controller", "--timeout=90s")
+        kubectl("-n", HOME, "rollout", "status", "deployment/stackspec-controller", "--timeout=300s")
         kubectl("create", "namespace", NAMESPACE)
         kubectl("label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted")
 
     @classmethod
     def tearDownClass(cls):
-        kubectl("delete", "namespace", NAMESPACE, "--timeout=90s")
-        kubectl("delete", "-k", str(ROOT / "manifests/default"), "--timeout=90s", check=False)
+        kubectl("delete", "namespace", NAMESPACE, "--timeout=300s")
+        kubectl("delete", "-k", str(ROOT / "manifests/default"), "--timeout=300s", check=False)
 
     def test_10_applying_yaml_makes_a_stack(self):
         document = {"apiVersion": "stackspec.dev/v1alpha1", "kind": "StackSpec",
@@ -162,7 +163,7 @@ class Story(unittest.TestCase):
                                  "labels": {"argocd.argoproj.io/instance": "shop"}}, "spec": SPEC}
         mine("apply", "-f", "-", text=json.dumps(document))
         self.assertEqual(condition("Ready")[0] in ("absent", "Unknown"), True)
-        mine("wait", "stk/crm", "--for=condition=Ready", "--timeout=150s")
+        mine("wait", "stk/crm", "--for=condition=Ready", "--timeout=300s")
         self.assertTrue(ready_at("v1.15.")())
         call("/rest/signup", {"name": "Harbour Trust", "email": "a@example.org", "activate": True})
         for number in range(20):
@@ -234,12 +235,25 @@ class Story(unittest.TestCase):
         self.assertEqual({row["version"][:4] for row in call("/rest/workspaces")["data"]["workspaces"]}, {"1.17"})
 
     def test_60_leadership_is_handed_over_at_once(self):
-        leader = holder()
-        began = time.monotonic()
-        kubectl("-n", HOME, "delete", "pod", leader, "--wait=false")
-        wait_for("another leads", lambda: holder() not in ("", leader), 10)
-        self.assertLess(time.monotonic() - began, 6)
-        kubectl("-n", HOME, "rollout", "status", "deployment/stackspec-controller", "--timeout=60s")
+        leader, began = holder(), now()
+        os.kill(process_of(leader), signal.SIGTERM)
+        wait_for("another leads", lambda: holder() not in ("", leader), 30)
+
+        def taken_at():
+            for at, verb, resource, pod, code in requests_of_controller(began):
+                if (verb, resource, code) == ("update", "leases", 200) and pod != leader:
+                    return at
+            return None
+        taken = wait_for("that is in the audit log", taken_at, 30)
+        given = [each[0] for each in requests_of_controller(began, taken)
+                 if each[1:3] == ("update", "leases") and each[3] == leader][-1]
+        print(f"handover: {(taken - began).total_seconds():.3f} s after SIGTERM, "
+              f"{(taken - given).total_seconds():.3f} s after the Lease was given back")
+        self.assertLess((taken - began).total_seconds(), 3)
+        looks = [each for each in requests_of_controller(began - datetime.timedelta(seconds=10), began)
+                 if each[1:3] == ("get", "leases") and each[3] != leader]
+        self.assertLessEqual(len(looks), 4, "a replica in waiting is told of renewals, it does not ask")
+        kubectl("-n", HOME, "rollout", "status", "deployment/stackspec-controller", "--timeout=300s")
 
     def test_70_a_bad_release_is_put_back_with_its_data(self):
         call("/rest/companies", {"name": "Written after the upgrade"})
@@ -274,7 +288,7 @@ class Story(unittest.TestCase):
     def test_90_deleting_the_stack_keeps_its_data(self):
         claims = mine("get", "pvc", "-o", "name")
         secrets = mine("get", "secrets", "-o", "name")
-        mine("delete", "stk", "crm", "--timeout=30s")
+        mine("delete", "stk", "crm", "--timeout=300s")
         wait_for("its pods are gone", lambda: not mine("get", "pods", "-o", "name").strip(), 120)
         self.assertEqual(mine("get", "pvc", "-o", "name"), claims)
         self.assertEqual(mine("get", "secrets", "-o", "name"), secrets)

@@ -3,10 +3,12 @@
 
 #include <gtest/gtest.h>
 
+#include <semaphore>
 #include <thread>
 
 #include "base/log.hpp"
 #include "fakes/eventually.hpp"
+#include "fakes/faulty_objects.hpp"
 #include "fakes/world_platform.hpp"
 
 namespace stackspec {
@@ -90,6 +92,60 @@ TEST_F(ControllerTest, GoesOnWhereAnEarlierOneStopped) {
   }
   EXPECT_TRUE(becomes_ready("a", "v1.17.4"));
   EXPECT_TRUE(platform_.world({"default", "a"}).violations.empty());
+}
+
+TEST_F(ControllerTest, ALostRaceIsNoFailedActionAndAnAbsentPlatformIs) {
+  for (const auto& [name, fault] :
+       {std::pair{"raced", CallFault::LostRace}, {"refused", CallFault::Unavailable}}) {
+    SCOPED_TRACE(name);
+    stop();
+    std::atomic<int> left{3};
+    platform_.fault_of_act = [&left, fault = fault] {
+      return left-- > 0 ? fault : CallFault::None;
+    };
+    start();
+    create(name);
+    ASSERT_TRUE(becomes_ready(name, "v1.15.4"));
+    const auto events = objects_->list("Event", "default");
+    ASSERT_TRUE(events);
+    int told = 0;
+    for (const Object& event : events->items) {
+      const bool ours = event.content["regarding"]["name"] == name;
+      if (ours && event.content["reason"] == "ActionFailed") ++told;
+    }
+    EXPECT_EQ(told > 0, fault == CallFault::Unavailable);
+    stop();
+    platform_.fault_of_act = [] { return CallFault::None; };
+  }
+}
+
+TEST_F(ControllerTest, BeforeItsTurnItReadsAndWritesNothing) {
+  stop();
+  FaultyObjects counted(*objects_);
+  std::atomic<int> reads{0};
+  counted.plan_reads([&](int) {
+    ++reads;
+    return ReadFault{};
+  });
+  std::binary_semaphore turn(0);
+  create("a");
+  {
+    std::jthread waiting([&](std::stop_token stop) {
+      Controller({counted, platform_, platform_, Catalog::builtin(), telemetry_, system_clock(),
+                  system_random()},
+                 {.workers = 1,
+                  .wait_for_turn =
+                      [&](const std::stop_token&) {
+                        turn.acquire();
+                        return true;
+                      }})
+          .run(stop);
+    });
+    EXPECT_TRUE(eventually([&] { return reads.load() >= 5; })) << "five kinds are listed";
+    EXPECT_EQ(counted.write_count(), 0);
+    turn.release();
+    EXPECT_TRUE(becomes_ready("a", "v1.15.4"));
+  }
 }
 
 TEST_F(ControllerTest, StopsPromptlyInTheMiddleOfWork) {
