@@ -90,6 +90,11 @@ bool database_stays(const json& self, const json* old) {
          (at(*old, {"spec", "database", "external"}) != nullptr);
 }
 
+bool redis_stays(const json& self, const json* old) {
+  return (at(self, {"spec", "redis", "external"}) != nullptr) ==
+         (at(*old, {"spec", "redis", "external"}) != nullptr);
+}
+
 bool shared_stays(const json& self, const json* old) {
   if (at(self, {"spec", "database", "external"}) == nullptr ||
       at(*old, {"spec", "database", "external"}) == nullptr) {
@@ -199,6 +204,10 @@ constexpr RuleTwin kTwins[] = {
      "spec.database: cannot change between managed and external; move the data with a "
      "StackRestore into a new stack",
      database_stays},
+    {"StackSpec",
+     "spec.redis: cannot change between managed and external, its queues would be lost; delete the "
+     "StackSpec, its data stays, and create it with the other Redis",
+     redis_stays},
     {"StackSpec", "spec.database.external.shared: immutable", shared_stays},
     {"StackSpec", "spec.database.managed.size: cannot be removed once set", database_size_stays},
     {"StackSpec", "spec.storage.local.size: cannot be removed once set", storage_size_stays},

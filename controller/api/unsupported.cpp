@@ -27,8 +27,6 @@ constexpr Unsupported kStack[] = {
     {"/n8n/enabled", "spec.n8n.enabled", "use false", "false"},
     {"/extensions", "spec.extensions", "remove it", "[]"},
     {"/admin", "spec.admin", "sign up through the gateway"},
-    {"/database/external", "spec.database.external", "use managed"},
-    {"/redis/external", "spec.redis.external", "use managed"},
 };
 
 constexpr Unsupported kRestore[] = {

@@ -2,6 +2,10 @@
 #include "control/observe.hpp"
 
 #include <nlohmann/json.hpp>
+#include <optional>
+
+#include "base/log.hpp"
+#include "twenty/service_url.hpp"
 
 namespace stackspec {
 
@@ -39,6 +43,69 @@ DatabaseTarget target_of(const Stack& stack, const Endpoints& endpoints,
   return target;
 }
 
+/// A Secret or URL as the gate says it that a person reads.
+Blocked unusable(const Error& error, const char* gate, const char* field) {
+  if (error.kind == ErrorKind::NotFound) {
+    return {"SecretMissing", error.message, "present",
+            std::string("create what ") + field + " names"};
+  }
+  return {gate, error.message, "a URL that can be used", "correct the Secret"};
+}
+
+/// Where an external database is; nullopt, and the reason in `seen`, when that cannot be told.
+std::optional<DatabaseTarget> external_target(const Stack& stack, const SecretValues& secrets,
+                                              Seen& seen) {
+  constexpr const char* kGate = "DatabaseUrl";
+  const ExternalDatabase& database = *stack.spec.database.external;
+  const auto url = find_postgres_url(secrets, database.url);
+  if (!url) {
+    seen.unusable_urls.push_back(
+        unusable(url.error(), kGate, "spec.database.external.urlSecretRef"));
+    return std::nullopt;
+  }
+  log::mask(url->password);
+  const auto own = find_postgres_url(secrets, maintenance_ref(database));
+  if (!own) {
+    seen.unusable_urls.push_back(
+        unusable(own.error(), kGate, "spec.database.external.maintenanceUrlSecretRef"));
+    return std::nullopt;
+  }
+  log::mask(own->password);
+  if (own->user != url->user || own->database != url->database) {
+    seen.unusable_urls.push_back({kGate, "maintenanceUrlSecretRef names another user or database",
+                                  "those of urlSecretRef", "correct the Secret"});
+    return std::nullopt;
+  }
+  DatabaseTarget target;
+  target.host = own->host;
+  target.port = own->port;
+  target.user = own->user;
+  target.password = own->password;
+  target.dbname = own->database;
+  target.ssl_mode = own->ssl_mode;
+  target.application_name = "stackspec/" + stack.key.name + "/controller";
+  target.external = true;
+  target.shared = database.shared;
+  const auto& journey = stack.status.upgrade;
+  target.thorough = journey && journey->step == to_string(Step::Preflight);
+  return target;
+}
+
+std::optional<RedisTarget> redis_target(const Stack& stack, const SecretValues& secrets,
+                                        Seen& seen) {
+  if (!stack.spec.redis.external_url) {
+    return RedisTarget{seen.endpoints.redis_host, seen.endpoints.redis_port};
+  }
+  const auto target = external_redis(*stack.spec.redis.external_url, secrets);
+  if (target) {
+    log::mask(target->password);
+    return *target;
+  }
+  seen.unusable_urls.push_back(
+      unusable(target.error(), "RedisUrl", "spec.redis.external.urlSecretRef"));
+  return std::nullopt;
+}
+
 class WorldObserver final : public Observer {
  public:
   WorldObserver(Platform& platform, Database& database, Redis& redis, HttpClient& http)
@@ -58,7 +125,8 @@ class WorldObserver final : public Observer {
     seen.missing_releases = std::move(found.missing_releases);
     TRY(read_database(stack, secrets, catalog, seen, stop));
     if (runs(seen, Component::Redis) || stack.spec.redis.external_url) {
-      seen.redis = TRY(redis_.read(seen.endpoints.redis_host, seen.endpoints.redis_port, stop));
+      const auto target = redis_target(stack, secrets, seen);
+      if (target) seen.redis = TRY(redis_.read(*target, stop));
     }
     if (runs(seen, Component::Gateway)) probe(stack, seen, stop);
     return seen;
@@ -77,7 +145,10 @@ class WorldObserver final : public Observer {
     for (const Release& release : catalog.releases()) {
       sentinels.insert(sentinels.end(), release.sentinels.begin(), release.sentinels.end());
     }
-    const DatabaseTarget target = target_of(stack, seen.endpoints, secrets);
+    const auto found = stack.spec.database.external ? external_target(stack, secrets, seen)
+                                                    : target_of(stack, seen.endpoints, secrets);
+    if (!found) return {};
+    const DatabaseTarget& target = *found;
     seen.database = TRY(database_.read(target, sentinels, stop));
     const auto& journey = stack.status.upgrade;
     if (!seen.database.reachable || !journey || journey->step != to_string(Step::Settle)) return {};

@@ -13,6 +13,7 @@ using Steady = std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds kSlice{50};  ///< How often a wait looks at the stop token.
 constexpr std::chrono::milliseconds kSocketGrace{1000};
+constexpr const char* kAuthorities = "/etc/ssl/certs/ca-certificates.crt";
 
 struct ResultDeleter {
   void operator()(PGresult* result) const { PQclear(result); }
@@ -83,7 +84,10 @@ Result<std::unique_ptr<Connection>> Connection::open(const DatabaseTarget& targe
                                                      const DatabaseTimeouts& timeouts,
                                                      const std::stop_token& stop) {
   const std::string port = std::to_string(target.port);
-  const char* names[] = {is_literal(target.host) ? "hostaddr" : "host",
+  const bool verifies = target.ssl_mode.starts_with("verify");
+  // Certificates are compared with a name, also where that is an address.
+  const bool literal = is_literal(target.host) && !verifies;
+  const char* names[] = {literal ? "hostaddr" : "host",
                          "port",
                          "user",
                          "password",
@@ -92,6 +96,8 @@ Result<std::unique_ptr<Connection>> Connection::open(const DatabaseTarget& targe
                          "client_encoding",
                          "gssencmode",
                          "passfile",
+                         "sslmode",
+                         "sslrootcert",
                          nullptr};
   const char* values[] = {target.host.c_str(),
                           port.c_str(),
@@ -102,6 +108,8 @@ Result<std::unique_ptr<Connection>> Connection::open(const DatabaseTarget& targe
                           "UTF8",
                           "disable",
                           "/dev/null",
+                          target.ssl_mode.c_str(),
+                          verifies ? kAuthorities : "",
                           nullptr};
   std::unique_ptr<Connection> connection(
       new Connection(PQconnectStartParams(names, values, 0), timeouts));

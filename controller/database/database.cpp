@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "database/database.hpp"
 
+#include <algorithm>
 #include <map>
 #include <mutex>
 #include <optional>
 
 #include "base/clock.hpp"
 #include "database/connection.hpp"
+#include "database/external.hpp"
 #include "database/ledger.hpp"
 
 namespace stackspec {
@@ -15,8 +17,15 @@ namespace {
 using Steady = std::chrono::steady_clock;
 
 constexpr auto kLongestIdle = std::chrono::minutes(15);
+constexpr std::size_t kMostIdle = 16;  ///< A thousand stacks at rest shall not hold a thousand.
 constexpr std::size_t kTablesAtOnce = 50;
 constexpr std::string_view kOurSessions = "stackspec/";
+
+/// Those that this user could create in this database.
+constexpr std::string_view kCreatableExtensions =
+    "SELECT DISTINCT name::text FROM pg_available_extension_versions WHERE NOT superuser "
+    "OR (trusted AND has_database_privilege(current_database(), 'CREATE')) "
+    "OR (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) ORDER BY 1";
 
 /// Ends the transaction whatever way the look goes; a broken session needs no end.
 Result<void> begin(Connection& connection, const DatabaseTimeouts& timeouts,
@@ -64,13 +73,15 @@ Result<void> read_server(Connection& connection, DatabaseSeen& seen, const std::
   if (identity && !identity->empty()) seen.system_identifier = text_at(identity->front(), 0);
   seen.extensions =
       TRY(names(connection, "SELECT extname::text FROM pg_extension ORDER BY 1", stop));
-  seen.available_extensions =
-      TRY(names(connection, "SELECT name::text FROM pg_available_extensions ORDER BY 1", stop));
+  const auto available = TRY(connection.try_query(kCreatableExtensions, stop));
+  for (const auto& extension : available ? *available : Rows()) {
+    seen.available_extensions.push_back(text_at(extension, 0));
+  }
   return {};
 }
 
 /// Sessions of people and programs; autovacuum has no user, a parallel worker has a leader.
-Result<void> read_sessions(Connection& connection, DatabaseSeen& seen,
+Result<void> read_sessions(Connection& connection, const std::string& ours, DatabaseSeen& seen,
                            const std::stop_token& stop) {
   const auto rows = TRY(connection.query(
       "SELECT pid, usename::text, application_name, host(client_addr), "
@@ -86,25 +97,33 @@ Result<void> read_sessions(Connection& connection, DatabaseSeen& seen,
     session.application = text_at(row, 2);
     session.address = text_at(row, 3);
     session.query_start = text_at(row, 4);
-    session.ours = session.application.starts_with(kOurSessions);
+    session.ours = session.application.starts_with(ours);
     seen.sessions.push_back(std::move(session));
   }
   return {};
 }
 
-Result<DatabaseSeen> look(Connection& connection, const DatabaseTimeouts& timeouts,
-                          const std::vector<Sentinel>& sentinels, const std::stop_token& stop) {
+/// How the names of this stack's sessions begin. A server of others may have another StackSpec's.
+std::string session_prefix(const DatabaseTarget& target) {
+  if (!target.external) return std::string(kOurSessions);
+  return target.application_name.substr(0, target.application_name.rfind('/') + 1);
+}
+
+Result<DatabaseSeen> look(Connection& connection, const DatabaseTarget& target,
+                          const DatabaseTimeouts& timeouts, const std::vector<Sentinel>& sentinels,
+                          const std::stop_token& stop) {
   TRY(begin(connection, timeouts, stop));
   DatabaseSeen seen;
   seen.reachable = true;
   TRY(read_server(connection, seen, stop));
-  TRY(read_sessions(connection, seen, stop));
+  TRY(read_sessions(connection, session_prefix(target), seen, stop));
   seen.ledger = TRY(read_ledger(connection, stop));
   for (const auto& sentinel : sentinels) {
     const auto rows = TRY(connection.try_query(sentinel.sql, stop));
     if (!rows || rows->size() != 1 || rows->front().size() != 1) continue;  // Absent: unknown.
     if (rows->front()[0]) seen.ledger.sentinels[sentinel.name] = bool_at(rows->front(), 0);
   }
+  if (target.external) TRY(read_external(connection, target, seen, stop));
   TRY(connection.query("COMMIT", {}, stop));
   return seen;
 }
@@ -154,8 +173,16 @@ class PqDatabase final : public Database {
 
   Result<DatabaseSeen> read(const DatabaseTarget& target, const std::vector<Sentinel>& sentinels,
                             std::stop_token stop) override {
+    // The kept connection is one and the same however much is asked of it.
+    DatabaseTarget kept = target;
+    kept.thorough = false;
     auto seen = with_connection(
-        target, [&](Connection& on) { return look(on, timeouts_, sentinels, stop); }, stop);
+        kept, [&](Connection& on) { return look(on, target, timeouts_, sentinels, stop); }, stop);
+    if (seen && target.thorough) {
+      const auto direct = is_direct(target, timeouts_, stop);
+      seen->external.looked = direct.has_value();
+      seen->external.direct = direct && *direct;
+    }
     if (seen) return seen;
     if (seen.error().kind == ErrorKind::Cancelled) return seen;
     DatabaseSeen nothing;
@@ -211,6 +238,10 @@ class PqDatabase final : public Database {
     std::erase_if(idle_,
                   [&](const auto& entry) { return now - entry.second.since > kLongestIdle; });
     idle_[target] = {std::move(connection), now};
+    if (idle_.size() <= kMostIdle) return;
+    idle_.erase(std::min_element(idle_.begin(), idle_.end(), [](const auto& a, const auto& b) {
+      return a.second.since < b.second.since;
+    }));
   }
 
   DatabaseTimeouts timeouts_;

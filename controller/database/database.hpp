@@ -25,6 +25,10 @@ struct DatabaseTarget {
   std::string password;  ///< Never part of an error or a log line.
   std::string dbname = "default";
   std::string application_name;  ///< `stackspec/<stack>/controller`
+  std::string ssl_mode = {};     ///< sslmode; empty: libpq's own.
+  bool external = false;         ///< Somebody else runs it: DatabaseSeen::external is read too.
+  bool shared = false;           ///< Other applications live in it.
+  bool thorough = false;         ///< Also what takes longer and only a preflight needs.
   friend auto operator<=>(const DatabaseTarget&, const DatabaseTarget&) = default;
 };
 

@@ -69,6 +69,8 @@ std::optional<ComponentSpec> wanted_component(const Context& context, Component 
                                               const Version& version);
 /// PostgreSQL, Redis and the gateway process: needed in every phase, even behind the fence.
 Turn converge_foundation(Context& context);
+/// The external database is the one that was proven, and nobody else's.
+Turn check_external_database(const Context& context);
 /// Everything that serves, at `version`, gateway open. Done when all of it is ready.
 Turn converge_serving(Context& context, const Version& version, int server_replicas,
                       int worker_replicas);

@@ -49,7 +49,45 @@ std::string flags_revision(const Context& context) {
          std::to_string(context.status.flags_attempt);
 }
 
+/// What is wrong with the database and Redis that somebody else runs; Done when they can be used.
+Turn check_external(const Context& context) {
+  const Seen& seen = context.seen;
+  if (!seen.unusable_urls.empty()) return Wait{seen.unusable_urls};
+  const auto& wanted = context.spec().database.external;
+  if (wanted && !seen.database.reachable) {
+    return wait_for("DatabaseReachable", seen.database.error, "accepts connections",
+                    "check Secret " + wanted->url.name + " and what lies between the pods and it");
+  }
+  if (context.spec().redis.external_url && !seen.redis.reachable) {
+    return wait_for("RedisReachable", seen.redis.error, "answers PING",
+                    "check Secret " + context.spec().redis.external_url->name +
+                        " and what lies between the pods and it");
+  }
+  return wanted ? check_external_database(context) : Turn(Done{});
+}
+
 }  // namespace
+
+Turn check_external_database(const Context& context) {
+  const DatabaseSeen& database = context.seen.database;
+  const std::string& known = context.status.system_identifier;
+  if (!known.empty() && known != database.system_identifier) {
+    return wait_for("SameDatabase", database.system_identifier, known,
+                    "let the Secret name the database that the stack was proven on");
+  }
+  const std::string self = context.stack.key.ns + "/" + context.stack.key.name;
+  const std::string& owner = database.external.owner;
+  if (!owner.empty() && owner != self) {
+    return wait_for(
+        "DatabaseOwner", owner, "a database that no other stack has",
+        "name another one, or drop schema stackspec_meta when " + owner + " is gone for good");
+  }
+  if (owner.empty() && database.external.occupied) {
+    return wait_for("DatabaseOccupied", "a schema core that is not Twenty's", "no such schema",
+                    "name another database");
+  }
+  return Done{};
+}
 
 std::optional<ComponentSpec> wanted_component(const Context& context, Component which,
                                               const Version& version) {
@@ -90,12 +128,21 @@ Turn converge_component(const Context& context, const ComponentSpec& wanted) {
 }
 
 Turn converge_foundation(Context& context) {
+  const bool external = context.spec().database.external || context.spec().redis.external_url;
+  if (external && !context.seen.platform.external_services) {
+    return wait_for("NotSupported", "spec.database.external or spec.redis.external", "managed",
+                    "not supported yet on this platform; use managed");
+  }
   for (const Component which : {Component::Postgres, Component::Redis, Component::Gateway}) {
     const auto wanted = wanted_component(context, which, Version{});
     if (!wanted) continue;  // external
     // During a journey only what is down is touched: no restart of a database under a migration.
     if (context.status.upgrade && context.seen.component(which).running > 0) continue;
     Turn turn = converge_component(context, *wanted);
+    if (!std::holds_alternative<Done>(turn)) return turn;
+  }
+  if (external) {
+    Turn turn = check_external(context);
     if (!std::holds_alternative<Done>(turn)) return turn;
   }
   if (!context.seen.database.reachable) {

@@ -53,8 +53,19 @@ Turn stop_component(Context& context, Component which) {
   return converge_component(context, *wanted);
 }
 
+/// Sessions that can touch Twenty's data: in a shared database other applications come and go.
+std::vector<Session> sessions_that_count(const Context& context) {
+  std::vector<Session> all = context.seen.database.sessions;
+  const auto& external = context.spec().database.external;
+  if (external && external->shared) {
+    std::erase_if(
+        all, [&](const Session& session) { return session.user != context.seen.database.user; });
+  }
+  return all;
+}
+
 Turn wait_for_sessions(const Context& context) {
-  const auto& sessions = context.seen.database.sessions;
+  const auto sessions = sessions_that_count(context);
   if (sessions.empty()) return Done{};
   std::string names;
   bool foreign = false;
@@ -163,8 +174,11 @@ void add_database_gates(const Context& context, std::vector<Blocked>& gates) {
       return std::find(list.begin(), list.end(), extension) != list.end();
     };
     if (!has(database.extensions) && !has(database.available_extensions)) {
-      gates.push_back({"Extension", std::string(extension) + " is not there", "installed",
-                       "install PostgreSQL's contrib package"});
+      gates.push_back(
+          {"Extension", std::string(extension) + " is not there", "installed",
+           context.spec().database.external
+               ? "let an administrator run CREATE EXTENSION \"" + std::string(extension) + "\""
+               : "install PostgreSQL's contrib package"});
     }
   }
   const std::string& known = context.status.system_identifier;
@@ -173,6 +187,66 @@ void add_database_gates(const Context& context, std::vector<Blocked>& gates) {
     gates.push_back({"SameDatabase", database.system_identifier, known,
                      "this is another PostgreSQL cluster than the stack was proven on"});
   }
+}
+
+void add_session_gates(const Context& context, std::vector<Blocked>& gates) {
+  const bool here = context.seen.component(Component::Server).running > 0 ||
+                    context.seen.component(Component::Worker).running > 0;
+  for (const Session& session : sessions_that_count(context)) {
+    // A server by our name that is not here runs somewhere else on the same database.
+    const bool elsewhere = !here && (session.application.ends_with("/server") ||
+                                     session.application.ends_with("/worker"));
+    if (session.ours && !elsewhere) continue;
+    gates.push_back(
+        {"ForeignSessions",
+         session.application + " of " + session.user + ", pid " + std::to_string(session.pid),
+         "no other program on the database", "close it before the upgrade"});
+  }
+}
+
+void add_dependents_gate(const Context& context, std::vector<Blocked>& gates) {
+  std::string names;
+  for (const std::string& one : context.seen.database.external.foreign_dependents) {
+    names += (names.empty() ? "" : ", ") + one;
+  }
+  if (names.empty()) return;
+  gates.push_back({"ForeignDependents", names, "nothing of others depends on Twenty's schemas",
+                   "drop it for the time of the upgrade, or set spec.upgrade.onFailure to Stall: a "
+                   "restore would leave it with the data that is set aside"});
+}
+
+/// What a database and a Redis must allow that somebody else runs.
+void add_external_gates(const Context& context, std::vector<Blocked>& gates) {
+  const UpgradeStatus& journey = *context.status.upgrade;
+  const DatabaseSeen& database = context.seen.database;
+  if (context.spec().database.external) {
+    if (!database.external.may_create) {
+      gates.push_back({"DatabaseRights", database.user + " may not create schemas and functions",
+                       "CREATE on the database and on its schema public",
+                       "GRANT CREATE ON DATABASE \"" + database.name + "\" TO \"" + database.user +
+                           "\"; GRANT CREATE ON SCHEMA public TO \"" + database.user + "\""});
+    }
+    if (!database.external.direct) {
+      gates.push_back({"DirectConnection", "a pooler hands out connections by transaction",
+                       "sessions that keep their locks",
+                       "name the server itself in spec.database.external.maintenanceUrlSecretRef"});
+    }
+    const bool may_restore =
+        journey.kind == "Restore" ||
+        (journey.kind == "Upgrade" && context.spec().upgrade.on_failure == OnFailure::RollBack);
+    if (may_restore) add_dependents_gate(context, gates);
+    if (journey.kind == "Install") add_session_gates(context, gates);
+  }
+  const std::string& eviction = context.seen.redis.eviction_policy;
+  if (context.spec().redis.external_url && !eviction.empty() && eviction != "noeviction") {
+    gates.push_back({"RedisEviction", eviction, "noeviction",
+                     "set maxmemory-policy: with another one queued jobs are lost"});
+  }
+}
+
+/// A look at an external database in this pass may not have been the thorough one.
+bool is_looked_at(const Context& context) {
+  return !context.spec().database.external || context.seen.database.external.looked;
 }
 
 void add_host_gates(const Context& context, std::vector<Blocked>& gates) {
@@ -198,16 +272,6 @@ void add_host_gates(const Context& context, std::vector<Blocked>& gates) {
   }
 }
 
-void add_session_gates(const Context& context, std::vector<Blocked>& gates) {
-  for (const Session& session : context.seen.database.sessions) {
-    if (session.ours) continue;
-    gates.push_back(
-        {"ForeignSessions",
-         session.application + " of " + session.user + ", pid " + std::to_string(session.pid),
-         "no other program on the database", "close it before the upgrade"});
-  }
-}
-
 /// Every hop's image is looked into before anything is stopped.
 Turn inspect_images(Context& context) {
   UpgradeStatus& journey = context.journey();
@@ -229,6 +293,10 @@ Turn preflight(Context& context) {
   if (journey.kind == "Upgrade") {
     add_ledger_gates(context, version_of(journey.from), gates);  // guard(clean-start)
     add_session_gates(context, gates);
+  }
+  add_external_gates(context, gates);
+  if (!is_looked_at(context)) {
+    return wait_for("DirectConnection", "not tried yet", "two sessions at once");
   }
   if (!gates.empty()) return Wait{gates};
   Turn turn = inspect_images(context);

@@ -53,6 +53,8 @@ struct TaskSpec {
   std::vector<EnvVar> env;  ///< Everything the script needs, STACKSPEC_* and Twenty's own.
   std::vector<EnvFrom> env_from;
   int deadline_seconds = 0;  ///< 0: none.
+  /// Major of the server it works with, where that is not of our making; 0: the spec's.
+  int postgres_major = 0;
   friend bool operator==(const TaskSpec&, const TaskSpec&) = default;
 };
 

@@ -32,6 +32,15 @@ constexpr std::string_view kGateNames[] = {"Task",
                                            "StorageReal",
                                            "DiskFree",
                                            "MemoryFree",
+                                           "NotSupported",
+                                           "DatabaseUrl",
+                                           "RedisUrl",
+                                           "DatabaseOwner",
+                                           "DatabaseOccupied",
+                                           "DatabaseRights",
+                                           "DirectConnection",
+                                           "ForeignDependents",
+                                           "RedisEviction",
                                            "ForeignSessions",
                                            "Sessions",
                                            "FundraisingRuns",
@@ -93,7 +102,7 @@ std::optional<Verdict> stalled(const Context& context) {
     if (gate.gate.starts_with("Release") && gate.gate != "ReleaseMissing") {
       return Verdict{gate.gate, gate.next};
     }
-    if (gate.gate == "Downgrade" || gate.gate == "VersionUnknown") {
+    if (gate.gate == "NotSupported" || gate.gate == "Downgrade" || gate.gate == "VersionUnknown") {
       return Verdict{gate.gate, gate.next};
     }
   }

@@ -19,7 +19,9 @@ namespace stackspec {
 /// What a platform can do; a difference the planner may ask for, instead of asking which platform.
 struct Capabilities {
   bool maintenance_page = true;  ///< The fence shows users a 503 page of ours.
-  std::string image_location;    ///< For error texts: "release folder /…", "image".
+  /// Runs on a database and a Redis that somebody else runs.
+  bool external_services = false;
+  std::string image_location;  ///< For error texts: "release folder /…", "image".
 };
 
 struct ComponentSeen {
@@ -71,12 +73,24 @@ struct Session {
   friend bool operator==(const Session&, const Session&) = default;
 };
 
+/// Of a database that somebody else runs: what decides whether a stack may live in it.
+struct ExternalDatabaseSeen {
+  bool looked = false;  ///< `may_create`, `direct` and `foreign_dependents` were read in this pass.
+  std::string owner;    ///< `<namespace>/<name>` of the stack that took it; empty: nobody yet.
+  bool occupied = false;    ///< A schema `core` that holds tables and is not Twenty's.
+  bool may_create = false;  ///< Schemas, trusted extensions, functions in public.
+  bool direct = false;      ///< A session's advisory lock keeps other sessions out.
+  std::vector<std::string> foreign_dependents;  ///< What of others depends on Twenty's schemas.
+};
+
 struct DatabaseSeen {
   bool reachable = false;
   std::string error;  ///< Why not, for people.
   int server_major = 0;
   std::string server_version;
+  /// Of the PostgreSQL cluster; of an external database `<cluster>/<name of the database>`.
   std::string system_identifier;
+  std::string name, user;                         ///< Of the database; who we are in it.
   std::vector<std::string> extensions;            ///< Installed.
   std::vector<std::string> available_extensions;  ///< Could be created here.
   std::int64_t size_bytes = 0;
@@ -87,10 +101,12 @@ struct DatabaseSeen {
   std::int64_t rows_since_cutoff =
       -1;                  ///< Rows written since the hop's backup; only read in Settle.
   std::string last_write;  ///< Newest of them, RFC 3339.
+  ExternalDatabaseSeen external;
 };
 
 struct RedisSeen {
   bool reachable = false;
+  std::string error;  ///< Why not, for people.
   std::string eviction_policy;
   std::int64_t keys = 0;
   std::int64_t queued_jobs = 0;  ///< waiting + active + delayed
@@ -141,7 +157,9 @@ struct Seen {
   HostSeen host;
   std::map<std::string, std::string> key_fingerprints;  ///< Of the stack's Secret now.
   std::vector<std::string> missing_secrets;             ///< Named by the spec and not there.
-  std::vector<std::string> missing_releases;            ///< Tags of the path without image/folder.
+  /// Why the URL of an external database or Redis cannot be used: its Secret, its key, its text.
+  std::vector<Blocked> unusable_urls;
+  std::vector<std::string> missing_releases;  ///< Tags of the path without image/folder.
   std::vector<BackupRequest> backup_requests;
   std::vector<RestoreRequest> restore_requests;
 

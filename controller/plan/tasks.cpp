@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "twenty/logs.hpp"
+#include "twenty/service_url.hpp"
 
 namespace stackspec {
 
@@ -66,6 +67,13 @@ TaskSpec make_task(const TaskInput& input) {
   set("STACKSPEC_FILES", stack.spec.storage.s3 ? "" : input.seen.endpoints.storage_path);
   set("STACKSPEC_SYSTEM_IDENTIFIER", input.seen.database.system_identifier);
   set("STACKSPEC_KEY_FINGERPRINTS", nlohmann::json(input.seen.key_fingerprints).dump());
+  if (const auto& external = stack.spec.database.external) {
+    task.postgres_major = input.seen.database.server_major;
+    set("STACKSPEC_OWNER", stack.key.ns + "/" + stack.key.name);
+    set("STACKSPEC_SHARED", external->shared ? "yes" : "");
+    set("STACKSPEC_SCHEMAS_SQL", own_schemas_sql(external->shared));
+    set("STACKSPEC_DEPENDENTS_SQL", foreign_dependents_sql(external->shared));
+  }
   set("STACKSPEC_FLAGS", nlohmann::json(stack.spec.flags).dump());
   return task;
 }

@@ -4,6 +4,7 @@
 #include <hiredis/hiredis.h>
 #include <sys/socket.h>
 
+#include <cstdlib>
 #include <optional>
 #include <set>
 #include <string_view>
@@ -45,16 +46,18 @@ std::int64_t number_of(const redisReply& reply) {
 /// One connection for one look. A stop cuts it, which ends whatever it waits for.
 class Connection {
  public:
-  static Result<std::unique_ptr<Connection>> open(const std::string& host, int port,
+  static Result<std::unique_ptr<Connection>> open(const RedisTarget& target,
                                                   std::chrono::milliseconds timeout,
                                                   const std::stop_token& stop) {
-    const std::string where = "redis " + host + ":" + std::to_string(port);
+    const std::string where = "redis " + target.host + ":" + std::to_string(target.port);
     std::unique_ptr<redisContext, ContextDeleter> context(
-        redisConnectWithTimeout(host.c_str(), port, to_timeval(timeout)));
+        redisConnectWithTimeout(target.host.c_str(), target.port, to_timeval(timeout)));
     if (!context) return Error{ErrorKind::Unavailable, where + ": out of memory"};
     if (context->err != 0) return Error{ErrorKind::Unavailable, where + ": " + context->errstr};
     redisSetTimeout(context.get(), to_timeval(timeout));
-    return std::unique_ptr<Connection>(new Connection(std::move(context), where, stop));
+    std::unique_ptr<Connection> connection(new Connection(std::move(context), where, stop));
+    TRY(connection->enter(target));
+    return connection;
   }
 
   Result<Reply> ask(const std::vector<std::string>& words) {
@@ -81,6 +84,17 @@ class Connection {
         stop_(stop),
         on_stop_(stop, Cut{context_->fd}) {}
 
+  Result<void> enter(const RedisTarget& target) {
+    if (!target.password.empty()) {
+      std::vector<std::string> words = {"AUTH"};
+      if (!target.user.empty()) words.push_back(target.user);
+      words.push_back(target.password);
+      TRY(ask(words));
+    }
+    if (target.database != 0) TRY(ask({"SELECT", std::to_string(target.database)}));
+    return {};
+  }
+
   struct Cut {
     int descriptor;
     void operator()() const { ::shutdown(descriptor, SHUT_RDWR); }
@@ -104,14 +118,23 @@ std::string info_field(std::string_view info, const std::string& name) {
   return std::string(info.substr(start, info.find_first_of("\r\n", start) - start));
 }
 
+/// One field of a line of CLIENT LIST.
+std::string_view client_field(std::string_view line, std::string_view name) {
+  const auto at = line.find(name);
+  if (at == std::string_view::npos) return {};
+  const auto start = at + name.size();
+  return line.substr(start, line.find(' ', start) - start);
+}
+
 /// BullMQ names the connection a worker waits on `bull:<queue in base64>`, and `…:qe` the one of
 /// somebody who only listens to events.
-bool has_worker(std::string_view clients) {
-  constexpr std::string_view kName = " name=";
-  for (auto at = clients.find(kName); at != std::string_view::npos;
-       at = clients.find(kName, at + 1)) {
-    const auto start = at + kName.size();
-    const auto name = clients.substr(start, clients.find_first_of(" \n", start) - start);
+bool has_worker(std::string_view clients, int database) {
+  while (!clients.empty()) {
+    const auto end = clients.find('\n');
+    const auto line = clients.substr(0, end);
+    clients = end == std::string_view::npos ? std::string_view() : clients.substr(end + 1);
+    const auto name = client_field(line, " name=");
+    if (client_field(line, " db=") != std::to_string(database)) continue;
     if (name.starts_with("bull:") && !name.ends_with(":qe")) return true;
   }
   return false;
@@ -129,23 +152,25 @@ class HiredisRedis final : public Redis {
  public:
   explicit HiredisRedis(std::chrono::milliseconds timeout) : timeout_(timeout) {}
 
-  Result<RedisSeen> read(const std::string& host, int port, std::stop_token stop) override {
-    auto seen = look(host, port, stop);
+  Result<RedisSeen> read(const RedisTarget& target, std::stop_token stop) override {
+    auto seen = look(target, stop);
     if (stop.stop_requested()) return Error{ErrorKind::Cancelled, "cancelled"};
-    if (!seen) return RedisSeen();
-    return seen;
+    if (seen) return seen;
+    RedisSeen nothing;
+    nothing.error = seen.error().message;
+    return nothing;
   }
 
-  Result<void> flush_all(const std::string& host, int port, std::stop_token stop) override {
+  Result<void> flush(const RedisTarget& target, std::stop_token stop) override {
     if (stop.stop_requested()) return Error{ErrorKind::Cancelled, "cancelled"};
-    const auto connection = TRY(Connection::open(host, port, timeout_, stop));
-    TRY(connection->ask({"FLUSHALL"}));
+    const auto connection = TRY(Connection::open(target, timeout_, stop));
+    TRY(connection->ask({"FLUSHDB"}));
     return {};
   }
 
  private:
-  Result<RedisSeen> look(const std::string& host, int port, const std::stop_token& stop) const {
-    const auto connection = TRY(Connection::open(host, port, timeout_, stop));
+  Result<RedisSeen> look(const RedisTarget& target, const std::stop_token& stop) const {
+    const auto connection = TRY(Connection::open(target, timeout_, stop));
     // While it loads its file it answers PING with an error: not there yet.
     TRY(connection->ask({"PING"}));
     RedisSeen seen;
@@ -155,7 +180,7 @@ class HiredisRedis final : public Redis {
     const auto size = TRY(connection->ask({"DBSIZE"}));
     seen.keys = number_of(*size);
     const auto clients = TRY(connection->ask({"CLIENT", "LIST"}));
-    seen.worker_attached = has_worker(text_of(*clients));
+    seen.worker_attached = has_worker(text_of(*clients), target.database);
     seen.queued_jobs = TRY(queued_jobs(*connection));
     return seen;
   }
@@ -188,6 +213,11 @@ class HiredisRedis final : public Redis {
 };
 
 }  // namespace
+
+Result<RedisTarget> external_redis(const SecretKeyRef& ref, const NamedSecrets& secrets) {
+  const ServiceUrl url = TRY(find_redis_url(secrets, ref));
+  return RedisTarget{url.host, url.port, url.user, url.password, std::atoi(url.database.c_str())};
+}
 
 std::unique_ptr<Redis> make_redis(std::chrono::milliseconds timeout) {
   return std::make_unique<HiredisRedis>(timeout);

@@ -8,19 +8,31 @@
 
 #include "base/result.hpp"
 #include "plan/seen.hpp"
+#include "twenty/service_url.hpp"
 
 namespace stackspec {
+
+struct RedisTarget {
+  std::string host;
+  int port = 6379;
+  std::string user = {}, password = {};  ///< Never part of an error.
+  int database = 0;
+};
+
+/// The Redis that somebody else runs, from the URL in a Secret; errors of find_redis_url().
+Result<RedisTarget> external_redis(const SecretKeyRef& ref, const NamedSecrets& secrets);
 
 /// A stack's Redis, which holds the job queues. The only folder with hiredis. Any thread.
 class Redis {
  public:
   virtual ~Redis() = default;
 
-  /// A Redis that does not answer is a value: reachable = false. Error: Cancelled only.
-  virtual Result<RedisSeen> read(const std::string& host, int port, std::stop_token stop) = 0;
+  /// A Redis that does not answer is a value: reachable = false and `error`. Error: Cancelled only.
+  virtual Result<RedisSeen> read(const RedisTarget& target, std::stop_token stop) = 0;
 
-  /// Empties all of it, queued jobs too. Errors: Unavailable, Cancelled.
-  virtual Result<void> flush_all(const std::string& host, int port, std::stop_token stop) = 0;
+  /// Empties the database of `target`, queued jobs too, and no other. Errors: Unavailable,
+  /// Cancelled.
+  virtual Result<void> flush(const RedisTarget& target, std::stop_token stop) = 0;
 };
 
 std::unique_ptr<Redis> make_redis(

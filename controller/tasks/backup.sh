@@ -79,17 +79,26 @@ copy_files() {
 # ---- database ----
 
 dump_database() {
-  pg_dump -Fc --no-password --snapshot="$snapshot" --lock-wait-timeout=60s -n core -n metadata -n 'workspace_*' \
-    -f "$draft/database.dump"
+  set -- -n core -n metadata -n 'workspace_*'
+  if is_shared; then
+    sql -c "begin isolation level repeatable read read only; set transaction snapshot '$snapshot'; $(schemas_sql)" >"$work/own" || return 1
+    set -- -n core
+    while IFS= read -r name; do
+      set -- "$@" -n "\"$(printf '%s' "$name" | sed 's/"/""/g')\""
+    done <"$work/own"
+  fi
+  pg_dump -Fc --no-password --snapshot="$snapshot" --lock-wait-timeout=60s "$@" -f "$draft/database.dump"
 }
 
 write_surroundings() {
   sql -c "begin isolation level repeatable read read only; set transaction snapshot '$snapshot';
-    select format('create extension if not exists %I with schema %I;', extname, nspname)
-    from pg_extension e join pg_namespace n on n.oid = e.extnamespace where extname <> 'plpgsql' order by e.oid" >"$draft/extensions.sql" || return 1
+    select case when nspname <> 'public' and '$(is_external && echo yes)' = 'yes' then format('create schema if not exists %I; ', nspname) else '' end ||
+      format('create extension if not exists %I with schema %I%s;', extname, nspname, '$(is_external && echo ' cascade')')
+    from pg_extension x join pg_namespace n on n.oid = x.extnamespace
+    where extname <> 'plpgsql' $(own_extension_sql) order by x.oid" >"$draft/extensions.sql" || return 1
   sql -c "begin isolation level repeatable read read only; set transaction snapshot '$snapshot';
     select pg_get_functiondef(p.oid) || ';' from pg_proc p
-    where p.pronamespace = 'public'::regnamespace and p.prokind in ('f', 'p') and not exists (
+    where p.pronamespace = 'public'::regnamespace and p.prokind in ('f', 'p') $(own_function_sql) and not exists (
       select from pg_depend d where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e')
     order by p.oid" >"$draft/functions.sql"
 }
@@ -99,6 +108,11 @@ write_manifest() {
   draft_folder=$draft
   system_identifier=$(sql -c 'select system_identifier from pg_control_system()' 2>/dev/null) ||
     system_identifier=${STACKSPEC_SYSTEM_IDENTIFIER:-}
+  # One server of others may hold the databases of many.
+  case $system_identifier in
+    */*) ;;
+    *) ! is_external || system_identifier=${system_identifier:-unknown}/$(sql -c 'select current_database()') ;;
+  esac
   cursor_key=$(sed -n "s/^cursor$tab//p" "$draft/inventory.tsv")
   fingerprints=${STACKSPEC_KEY_FINGERPRINTS:-}
   [ -n "$fingerprints" ] || fingerprints='{}'

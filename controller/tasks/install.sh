@@ -10,6 +10,24 @@ answer() {
   result "{\"imageMigrations\":$(count_image_migrations),\"migrations\":$(count_migrations)}"
 }
 
+# A database of others is one stack's for ever, so that no other stack takes it by a wrong URL.
+claim() {
+  sql <<'SQL'
+\set owner `printf %s "$STACKSPEC_OWNER"`
+set client_min_messages = warning;
+create schema if not exists stackspec_meta;
+create table if not exists stackspec_meta.owner (stack text not null, since timestamptz not null default now());
+insert into stackspec_meta.owner (stack) select :'owner' where not exists (select from stackspec_meta.owner);
+select stack from stackspec_meta.owner limit 1;
+SQL
+}
+
+if [ -n "${STACKSPEC_OWNER:-}" ]; then
+  owner=$(claim) || give_up 'the database could not be taken'
+  [ "$owner" = "$STACKSPEC_OWNER" ] ||
+    verdict "$verdict_unsupported" "this database is that of the stack $owner; use another one"
+fi
+
 if is_initialised; then
   answer
   exit 0

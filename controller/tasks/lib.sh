@@ -5,6 +5,8 @@
 # In:  STACKSPEC_TASK (name), STACKSPEC_SCRATCH (a folder of this task alone, empty or left by a
 #      killed run of the same task), STACKSPEC_RESULT (file for one JSON object, at most 2048 bytes),
 #      PG* (owner of the database, no superuser), and what each task names at its top.
+#      Of a database that somebody else runs STACKSPEC_DATABASE_URL in place of PG*, STACKSPEC_OWNER,
+#      STACKSPEC_SCHEMAS_SQL, STACKSPEC_DEPENDENTS_SQL, STACKSPEC_SHARED (yes: others live in it too).
 # Out: the exit code. 0: done. 10-19: a verdict, below. Anything else: interrupted, to be tried
 #      again. On stdout now and then {"progress":"..."}; a verdict's result has "failure".
 # A task may be killed at any instant and started again.
@@ -80,6 +82,7 @@ begin() {
   # A limit on the size of files is to be an error that can be told, like a full disk.
   # shellcheck disable=SC2172 # 25 is SIGXFSZ on every Linux we know; not every sh has its name
   trap '' 25
+  [ -z "${STACKSPEC_DATABASE_URL:-}" ] || connect_by_url
 }
 
 is_alive() {
@@ -97,6 +100,110 @@ has_no_space() {
 
 # fsync of files and folders, as far as the tools of the image can.
 make_durable() { sync "$@" 2>/dev/null || sync; }
+
+# ---- a database that somebody else runs ----
+
+is_external() { [ -n "${STACKSPEC_SCHEMAS_SQL:-}" ]; }
+is_shared() { [ "${STACKSPEC_SHARED:-}" = yes ]; }
+
+bad_url() { verdict "$verdict_unsupported" "the URL of the database $1"; }
+
+# percent_decoded TEXT, into $decoded. Builtins only: nothing of a password is ever an argument.
+percent_decoded() {
+  rest_of_text=$1 decoded=''
+  while :; do
+    case $rest_of_text in *%*) ;; *) break ;; esac
+    decoded=$decoded${rest_of_text%%\%*}
+    rest_of_text=${rest_of_text#*%}
+    hex=${rest_of_text%"${rest_of_text#??}"}
+    case $hex in [0-9A-Fa-f][0-9A-Fa-f]) ;; *) bad_url 'has a % that must be %25' ;; esac
+    # shellcheck disable=SC2059 # the format is the character
+    decoded=$decoded$(printf "\\$(printf '%03o' "0x$hex")")
+    rest_of_text=${rest_of_text#??}
+  done
+  decoded=$decoded$rest_of_text
+}
+
+# Takes the URL apart for programs that would otherwise want it as an argument, for all to see.
+connect_by_url() {
+  url=${STACKSPEC_DATABASE_URL#postgres://}
+  url=${url#postgresql://}
+  unset STACKSPEC_DATABASE_URL
+  query=''
+  case $url in *\?*) query=${url#*\?} url=${url%%\?*} ;; esac
+  case $url in *@*/*) ;; *) bad_url 'names no user, host or database' ;; esac
+  person=${url%%@*} url=${url#*@}
+  place=${url%%/*}
+  percent_decoded "${url#*/}"
+  PGDATABASE=$decoded
+  percent_decoded "${person%%:*}"
+  PGUSER=$decoded PGPASSWORD=''
+  case $person in *:*) percent_decoded "${person#*:}" && PGPASSWORD=$decoded ;; esac
+  case $place in
+    '['*) PGHOST=${place#'['} PGPORT=${place##*']'} PGHOST=${PGHOST%%']'*} ;;
+    *:*) PGHOST=${place%%:*} PGPORT=${place##*:} ;;
+    *) PGHOST=$place PGPORT='' ;;
+  esac
+  PGPORT=${PGPORT#:}
+  PGPORT=${PGPORT:-5432}
+  export PGHOST PGPORT PGUSER PGPASSWORD PGDATABASE
+  case $query in
+    *sslmode=*)
+      PGSSLMODE=${query##*sslmode=}
+      PGSSLMODE=${PGSSLMODE%%&*}
+      export PGSSLMODE
+      ;;
+  esac
+  case ${PGSSLMODE:-} in
+    verify*) export PGSSLROOTCERT=/etc/ssl/certs/ca-certificates.crt ;;
+  esac
+}
+
+# SQL for the names of Twenty's schemas.
+schemas_sql() {
+  if is_external; then
+    printf '%s' "$STACKSPEC_SCHEMAS_SQL"
+  else
+    echo "select nspname::text from pg_namespace where nspname in ('core', 'metadata') or nspname ~ '^workspace_'"
+  fi
+}
+
+# What Twenty's schemas use, as (classid, objid); of a database of our own also what all functions
+# of public use.
+used_sql() {
+  cat <<SQL
+with own as (select oid from pg_namespace where nspname::text in ($(schemas_sql))),
+relations as (select oid from pg_class where relnamespace in (select oid from own)),
+mine(classid, objid) as (
+  select 'pg_class'::regclass, oid from relations
+  union all select 'pg_attrdef'::regclass, oid from pg_attrdef where adrelid in (select oid from relations)
+  union all select 'pg_rewrite'::regclass, oid from pg_rewrite where ev_class in (select oid from relations)
+  union all select 'pg_constraint'::regclass, oid from pg_constraint where connamespace in (select oid from own)
+  union all select 'pg_type'::regclass, oid from pg_type where typnamespace in (select oid from own)
+  union all select 'pg_proc'::regclass, oid from pg_proc where pronamespace in (select oid from own)
+  $(is_shared || echo "union all select 'pg_proc'::regclass, oid from pg_proc where pronamespace = 'public'::regnamespace")),
+used(classid, objid) as (
+  select distinct d.refclassid, d.refobjid from pg_depend d join mine on d.classid = mine.classid and d.objid = mine.objid)
+SQL
+}
+
+# Conditions on pg_extension x and pg_proc p. A provider's extensions and the functions of other
+# applications are no part of a stack: they are not in its backup, and its proof does without them.
+own_extension_sql() {
+  is_external || return 0
+  cat <<SQL
+and (x.extname in ('uuid-ossp', 'unaccent', 'citext') or x.oid in ($(used_sql)
+  select e.refobjid from pg_depend e join used on e.classid = used.classid and e.objid = used.objid
+  where e.deptype = 'e' and e.refclassid = 'pg_extension'::regclass))
+SQL
+}
+
+own_function_sql() {
+  is_shared || return 0
+  cat <<SQL
+and (p.proname = 'unaccent_immutable' or p.oid in ($(used_sql) select objid from used where classid = 'pg_proc'::regclass))
+SQL
+}
 
 # ---- PostgreSQL ----
 
@@ -337,18 +444,18 @@ list_contents() {
 inventory() {
   begin_read='begin isolation level repeatable read read only;'
   [ -z "$1" ] || begin_read="$begin_read set transaction snapshot '$1';"
-  sql -c "$begin_read select quote_literal(nspname) from pg_namespace
-    where nspname in ('core', 'metadata') or nspname ~ '^workspace_' order by 1" >"$work/schemas" || return 1
+  sql -c "$begin_read select quote_literal(name) from ($(schemas_sql)) as own(name) order by 1" >"$work/schemas" || return 1
   # psql reads the name back as a quoted word, in which a backslash would mean something.
   ! grep -q '[\]' "$work/schemas" || return 1
   {
     echo "$begin_read"
+    ! is_shared || echo "select 'schema' || chr(9) || quote_literal(name) from ($(schemas_sql)) as own(name);"
     echo "select 'cursor' || chr(9) || coalesce(to_json(c::text)::text, 'null') from ($(cursor_query)) as x(c);"
-    cat <<'SQL'
+    cat <<SQL
 set local search_path = public;
-select concat_ws(chr(9), 'extension', to_json(extname)) from pg_extension where extname <> 'plpgsql';
+select concat_ws(chr(9), 'extension', to_json(x.extname)) from pg_extension x where x.extname <> 'plpgsql' $(own_extension_sql);
 select concat_ws(chr(9), 'function', to_json(p.oid::regprocedure::text), md5(pg_get_functiondef(p.oid)))
-from pg_proc p where p.pronamespace = 'public'::regnamespace and p.prokind in ('f', 'p')
+from pg_proc p where p.pronamespace = 'public'::regnamespace and p.prokind in ('f', 'p') $(own_function_sql)
   and not exists (select from pg_depend d where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e');
 commit;
 SQL

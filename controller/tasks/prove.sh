@@ -86,7 +86,7 @@ SQL
 
 [ -d "$backup" ] || verdict "$verdict_damaged" "there is no backup $STACKSPEC_BACKUP_ID in $STACKSPEC_BACKUPS"
 remove_leftovers
-unset PGSSLMODE PGOPTIONS || :
+unset PGSSLMODE PGSSLROOTCERT PGOPTIONS || :
 PGUSER=postgres PGDATABASE=postgres
 export PGHOST PGPORT PGUSER PGDATABASE
 progress 'starting a throw-away PostgreSQL'

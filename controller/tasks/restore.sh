@@ -11,7 +11,15 @@
 #   done
 begin
 backup=$STACKSPEC_BACKUPS/$STACKSPEC_BACKUP_ID
+# Which schemas a restore moves aside, and which are its own copy then. In a shared database the
+# names alone tell nothing: Twenty's records do, and after they are set aside the backup's list.
 ours="(nspname in ('core', 'metadata') or nspname ~ '^workspace_')"
+copied=$ours
+find_shared_schemas() {
+  names=$(sed -n "s/^schema$tab//p" "$backup/inventory.tsv" | tr '\n' ',')
+  copied="nspname::text in (${names%,})"
+  ours="(nspname::text in ($(schemas_sql)) or $copied)"
+}
 
 state_is() { sql -v id="$STACKSPEC_RESTORE_ID" -v state="$1" <<'SQL' | grep -qx t
 select state = :'state' from stackspec_meta.restore where id = :'id';
@@ -55,7 +63,7 @@ SQL
 drop_own_copy() {
   sql <<SQL
 set client_min_messages = warning;
-select format('drop schema %I cascade', nspname) from pg_namespace where $ours order by nspname = 'core', nspname \\gexec
+select format('drop schema %I cascade', nspname) from pg_namespace where $copied order by nspname = 'core', nspname \\gexec
 SQL
 }
 
@@ -85,7 +93,8 @@ failed() {
 }
 
 has_same_functions() {
-  inventory '' >"$work/now.tsv" 2>/dev/null || return 1
+  # All of public: with the schemas set aside nothing uses them.
+  (export STACKSPEC_SHARED='' && inventory '') >"$work/now.tsv" 2>/dev/null || return 1
   grep '^function' "$backup/inventory.tsv" >"$work/functions" || return 0
   comm -23 "$work/functions" "$work/now.tsv" >"$work/missing"
   [ ! -s "$work/missing" ]
@@ -195,6 +204,15 @@ check_stored_files "$backup/files.tsv" >"$work/bad"
 list_contents "$backup/database.dump" 2>"$work/errors" ||
   verdict "$verdict_damaged" "the dump cannot be read: $(tail -n 1 "$work/errors")"
 
+# What is not in the schemas and depends on them would stay with what is set aside.
+refuse_dependents() {
+  [ -n "${STACKSPEC_DEPENDENTS_SQL:-}" ] || return 0
+  dependents=$(sql -c "$STACKSPEC_DEPENDENTS_SQL") || give_up 'connection lost'
+  [ -z "$dependents" ] || verdict "$verdict_unsupported" \
+    "nothing was changed: others depend on the data: $(printf '%s' "$dependents" | tr '\n' ';')"
+}
+
+! is_shared || find_shared_schemas
 prepare_record >/dev/null
 if state_is 'done'; then
   answer
@@ -206,6 +224,7 @@ if ! state_is loaded; then
     progress 'removing the copy of an interrupted attempt'
     drop_own_copy >/dev/null
   else
+    refuse_dependents
     progress 'setting the present schemas aside'
     set_aside >/dev/null
   fi

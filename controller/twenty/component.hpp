@@ -88,7 +88,8 @@ std::vector<EnvVar> task_environment(const StackKey& key, const StackSpec& spec,
                                      const Version& version, const Endpoints& endpoints);
 
 /// PGHOST, PGPORT, PGUSER, PGDATABASE and PGPASSWORD (a secret) of the stack's database owner, for
-/// tasks that use PostgreSQL's own programs. PGAPPNAME is `stackspec/<name>/<application>`.
+/// tasks that use PostgreSQL's own programs. PGAPPNAME is `stackspec/<name>/<application>`. Of an
+/// external database STACKSPEC_DATABASE_URL (a secret) in place of all but PGAPPNAME.
 std::vector<EnvVar> database_environment(const StackKey& key, const StackSpec& spec,
                                          const Endpoints& endpoints, std::string_view application);
 

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "twenty/service_url.hpp"
+
 namespace stackspec {
 namespace {
 
@@ -11,6 +13,8 @@ namespace {
 constexpr const char* kUser = "twenty";
 constexpr const char* kDatabase = "default";
 constexpr const char* kPasswordKey = "PG_DATABASE_PASSWORD";
+// Taken apart by the tasks themselves: only they may see it.
+constexpr const char* kExternalUrl = "STACKSPEC_DATABASE_URL";
 
 // Source: Twenty's API accepts 60 records a batch and 100 requests a minute: one each 600 ms.
 constexpr int kLargestBatch = 60;
@@ -66,9 +70,10 @@ void set_storage(const StackSpec& spec, const Endpoints& endpoints, Variables& o
   ours.set_secret("STORAGE_S3_SECRET_ACCESS_KEY", {s3.credentials_secret, "secretAccessKey"});
 }
 
-void set_connections(const StackSpec& spec, const Endpoints& endpoints, Variables& ours) {
-  if (spec.database.external) {
-    ours.set_secret("PG_DATABASE_URL", spec.database.external->url);
+void set_connections(const StackSpec& spec, const Endpoints& endpoints, std::string_view role,
+                     Variables& ours) {
+  if (const auto& external = spec.database.external) {
+    ours.set_secret("PG_DATABASE_URL", role == "task" ? maintenance_ref(*external) : external->url);
   } else {
     // The password is ours and hexadecimal, so it needs no percent-encoding.
     ours.set_secret(kPasswordKey);
@@ -112,7 +117,7 @@ std::vector<EnvVar> twenty_environment(const StackKey& key, const StackSpec& spe
   ours.set("SERVER_URL", spec.server_url.empty()
                              ? url_of(endpoints.gateway_host, endpoints.gateway_port)
                              : spec.server_url);
-  set_connections(spec, endpoints, ours);
+  set_connections(spec, endpoints, role, ours);
   set_storage(spec, endpoints, ours);
   for (const char* name :
        {"APP_SECRET", "ENCRYPTION_KEY", "ACCESS_TOKEN_SECRET", "REFRESH_TOKEN_SECRET"}) {
@@ -143,13 +148,18 @@ std::vector<EnvVar> task_environment(const StackKey& key, const StackSpec& spec,
 std::vector<EnvVar> database_environment(const StackKey& key, const StackSpec& spec,
                                          const Endpoints& endpoints, std::string_view application) {
   std::vector<EnvVar> env;
+  const std::string application_name = "stackspec/" + key.name + "/" + std::string(application);
+  if (spec.database.external) {
+    env.push_back({kExternalUrl, "", maintenance_ref(*spec.database.external)});
+    env.push_back({"PGAPPNAME", application_name, std::nullopt});
+    return env;
+  }
   env.push_back({"PGHOST", endpoints.postgres_host, std::nullopt});
   env.push_back({"PGPORT", std::to_string(endpoints.postgres_port), std::nullopt});
   env.push_back({"PGUSER", kUser, std::nullopt});
   env.push_back({"PGDATABASE", kDatabase, std::nullopt});
   env.push_back({"PGPASSWORD", "", SecretKeyRef{secrets_name(key, spec), kPasswordKey}});
-  env.push_back(
-      {"PGAPPNAME", "stackspec/" + key.name + "/" + std::string(application), std::nullopt});
+  env.push_back({"PGAPPNAME", application_name, std::nullopt});
   return env;
 }
 

@@ -109,6 +109,94 @@ TEST_F(DatabaseReadings, ReadsTheIdentityWhereItMay) {
   EXPECT_EQ(read().system_identifier, identity.substr(0, identity.find('\n')));
 }
 
+TEST_F(DatabaseReadings, TellsWhatCountsInADatabaseOfSomebodyElse) {
+  DatabaseTarget external = target();
+  external.external = true;
+  const auto look = [&] {
+    auto seen = database_->read(external, {}, {});
+    EXPECT_TRUE(seen && seen->reachable) << (seen ? seen->error : seen.error().message);
+    return std::move(seen).value();
+  };
+  auto seen = look();
+  EXPECT_EQ(seen.name, name_);
+  EXPECT_EQ(seen.user, "twenty");
+  EXPECT_TRUE(seen.system_identifier.ends_with("/" + name_)) << seen.system_identifier;
+  EXPECT_EQ(seen.external.owner, "");
+  EXPECT_FALSE(seen.external.occupied);
+  EXPECT_FALSE(seen.external.looked) << "only where a preflight asks";
+  EXPECT_TRUE(seen.external.may_create);
+  external.thorough = true;
+  seen = look();
+  EXPECT_TRUE(seen.external.looked);
+  EXPECT_TRUE(seen.external.direct);
+  EXPECT_TRUE(seen.external.foreign_dependents.empty());
+
+  sql("CREATE SCHEMA core; CREATE TABLE core.things (id int)");
+  EXPECT_TRUE(look().external.occupied);
+  sql("DROP SCHEMA core CASCADE");
+  sql(kWorkspaceModel);
+  sql("CREATE SCHEMA workspace_a; CREATE TABLE workspace_a.person (id uuid REFERENCES "
+      "core.workspace, name text); CREATE VIEW workspace_a.names AS SELECT name FROM "
+      "workspace_a.person; CREATE SCHEMA stackspec_meta; CREATE TABLE stackspec_meta.owner (stack "
+      "text); INSERT INTO stackspec_meta.owner VALUES ('shop/crm')");
+  seen = look();
+  EXPECT_FALSE(seen.external.occupied);
+  EXPECT_EQ(seen.external.owner, "shop/crm");
+  EXPECT_TRUE(seen.external.foreign_dependents.empty()) << seen.external.foreign_dependents[0];
+  sql("CREATE SCHEMA reports; CREATE VIEW reports.busy AS SELECT count(*) FROM core.workspace; "
+      "CREATE TABLE reports.notes (w uuid REFERENCES core.workspace); CREATE FUNCTION reports.f(p "
+      "workspace_a.person) RETURNS int LANGUAGE sql AS 'SELECT 1'");
+  EXPECT_EQ(look().external.foreign_dependents.size(), 3U);
+}
+
+TEST_F(DatabaseReadings, InASharedDatabaseOnlyTheSchemasThatTwentyNamesAreItsOwn) {
+  DatabaseTarget external = target();
+  external.external = external.shared = external.thorough = true;
+  sql(kWorkspaceModel);
+  sql("INSERT INTO core.\"dataSource\" (schema) VALUES ('workspace_a'), ('reports'), (NULL); "
+      "CREATE "
+      "SCHEMA workspace_a; CREATE TABLE workspace_a.person (id int); CREATE SCHEMA workspace_shop; "
+      "CREATE TABLE workspace_shop.orders (id int); CREATE SCHEMA reports; CREATE VIEW reports.o "
+      "AS "
+      "SELECT * FROM workspace_shop.orders");
+  auto seen = database_->read(external, {}, {});
+  ASSERT_TRUE(seen && seen->reachable);
+  EXPECT_TRUE(seen->external.foreign_dependents.empty()) << seen->external.foreign_dependents[0];
+  sql("CREATE VIEW reports.p AS SELECT * FROM workspace_a.person");
+  seen = database_->read(external, {}, {});
+  EXPECT_EQ(seen->external.foreign_dependents.size(), 1U);
+}
+
+TEST_F(DatabaseReadings, SaysWhatAStrangerMayNotDo) {
+  const std::string role = "stranger_" + name_;
+  postgres().sql(name_,
+                 "CREATE ROLE " + role +
+                     " LOGIN PASSWORD 'not-a-secret'; CREATE SCHEMA "
+                     "stackspec_meta; CREATE TABLE stackspec_meta.owner (stack text)",
+                 "postgres");
+  DatabaseTarget external = target();
+  external.user = role;
+  external.external = true;
+  const auto seen = database_->read(external, {}, {});
+  ASSERT_TRUE(seen && seen->reachable) << seen->error;
+  EXPECT_FALSE(seen->external.may_create);
+  EXPECT_EQ(seen->external.owner, "another user");
+  const auto& can = seen->available_extensions;
+  EXPECT_EQ(std::find(can.begin(), can.end(), "citext"), can.end());
+}
+
+TEST_F(DatabaseReadings, ASessionOfAnotherStackIsForeignThere) {
+  DatabaseTarget external = target();
+  external.external = true;
+  DatabaseTarget other = external;
+  other.application_name = "stackspec/other/controller";
+  const auto theirs = make_database();
+  ASSERT_TRUE(theirs->read(other, {}, {})->reachable);
+  const auto seen = database_->read(external, {}, {});
+  ASSERT_EQ(seen->sessions.size(), 1U);
+  EXPECT_FALSE(seen->sessions[0].ours);
+}
+
 TEST_F(DatabaseReadings, NeverTakesASchemaForAnInstalledTwenty) {
   EXPECT_EQ(read().ledger.model, LedgerModel::None);
   EXPECT_FALSE(read().old_schemas);

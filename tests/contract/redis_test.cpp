@@ -19,7 +19,7 @@ using testing::Socket;
 using Clock = std::chrono::steady_clock;
 
 RedisSeen look(const RedisServer& server) {
-  auto seen = make_redis()->read("127.0.0.1", server.port(), {});
+  auto seen = make_redis()->read({"127.0.0.1", server.port()}, {});
   EXPECT_TRUE(seen) << seen.error().message;
   return seen ? *seen : RedisSeen();
 }
@@ -109,45 +109,93 @@ TEST(Redis, SeesAWorkerByItsConnectionName) {
   EXPECT_FALSE(look(server).worker_attached);
 }
 
-TEST(Redis, FlushesEveryDatabase) {
+TEST(Redis, FlushesItsDatabaseAndNoOther) {
   const RedisServer server;
   server.command("RPUSH bull:q:wait 1");
   server.command("SWAPDB 0 5");
   server.command("SET cache:x 1");
-  const auto flushed = make_redis()->flush_all("127.0.0.1", server.port(), {});
+  const auto flushed = make_redis()->flush({"127.0.0.1", server.port()}, {});
   ASSERT_TRUE(flushed) << flushed.error().message;
   EXPECT_EQ(look(server).keys, 0);
-  server.command("SWAPDB 0 5");
-  EXPECT_EQ(look(server).keys, 0);
+  RedisTarget fifth{"127.0.0.1", server.port()};
+  fifth.database = 5;
+  EXPECT_EQ(make_redis()->read(fifth, {})->queued_jobs, 1);
+  ASSERT_TRUE(make_redis()->flush(fifth, {}));
+  EXPECT_EQ(make_redis()->read(fifth, {})->keys, 0);
+}
+
+TEST(Redis, LooksOnlyAtWorkersOfItsDatabase) {
+  const RedisServer server;
+  const Socket worker = named_client(server, "bull:bWVzc2FnaW5n");
+  RedisTarget other{"127.0.0.1", server.port()};
+  other.database = 3;
+  EXPECT_TRUE(look(server).worker_attached);
+  EXPECT_FALSE(make_redis()->read(other, {})->worker_attached);
+}
+
+TEST(Redis, LogsInAndNeverTellsThePassword) {
+  const RedisServer server;
+  server.command("ACL SETUSER crm on >hunter2-hunter2 ~* &* +@all");
+  server.command("SET x 1");
+  server.command("CONFIG SET requirepass only-this-one");
+  const struct {
+    const char *user, *password;
+    bool reachable;
+  } rows[] = {
+      {"", "only-this-one", true},     {"crm", "hunter2-hunter2", true},     {"", "", false},
+      {"crm", "hunter2-wrong", false}, {"nobody", "hunter2-hunter2", false},
+  };
+  for (const auto& row : rows) {
+    SCOPED_TRACE(std::string(row.user) + ":" + row.password);
+    const RedisTarget target{"127.0.0.1", server.port(), row.user, row.password, 0};
+    const auto seen = make_redis()->read(target, {});
+    ASSERT_TRUE(seen);
+    EXPECT_EQ(seen->reachable, row.reachable) << seen->error;
+    EXPECT_EQ(seen->error.empty(), row.reachable);
+    EXPECT_EQ(seen->error.find("hunter2"), std::string::npos) << seen->error;
+    EXPECT_EQ(seen->keys, row.reachable ? 1 : 0);
+  }
+}
+
+TEST(Redis, FindsARedisOfOthersByItsSecret) {
+  const NamedSecrets secrets = {{"r", {{"url", "redis://crm:p%40@cache:6380/9"}}}};
+  const auto target = external_redis({"r", "url"}, secrets);
+  ASSERT_TRUE(target) << target.error().message;
+  EXPECT_EQ(target->host, "cache");
+  EXPECT_EQ(target->port, 6380);
+  EXPECT_EQ(target->user, "crm");
+  EXPECT_EQ(target->password, "p@");
+  EXPECT_EQ(target->database, 9);
+  EXPECT_EQ(external_redis({"r", "uri"}, secrets).error().kind, ErrorKind::NotFound);
 }
 
 TEST(Redis, IsAValueWhenItIsGoneAndSeenAgainWhenItIsBack) {
   RedisServer server;
   const auto redis = make_redis();
-  ASSERT_TRUE(redis->read("127.0.0.1", server.port(), {})->reachable);
+  ASSERT_TRUE(redis->read({"127.0.0.1", server.port()}, {})->reachable);
   server.stop();
-  const auto gone = redis->read("127.0.0.1", server.port(), {});
+  const auto gone = redis->read({"127.0.0.1", server.port()}, {});
   ASSERT_TRUE(gone);
   EXPECT_FALSE(gone->reachable);
-  const auto flushed = redis->flush_all("127.0.0.1", server.port(), {});
+  const auto flushed = redis->flush({"127.0.0.1", server.port()}, {});
   ASSERT_FALSE(flushed);
   EXPECT_EQ(flushed.error().kind, ErrorKind::Unavailable);
   EXPECT_NE(flushed.error().message.find(std::to_string(server.port())), std::string::npos);
   ASSERT_TRUE(server.start());
-  EXPECT_TRUE(redis->read("127.0.0.1", server.port(), {})->reachable);
+  EXPECT_TRUE(redis->read({"127.0.0.1", server.port()}, {})->reachable);
 }
 
 TEST(Redis, GivesUpOnAPeerThatSaysNothingAndOnOneThatIsNoRedis) {
   const Listener mute;
   const auto started = Clock::now();
-  const auto silent = make_redis(200ms)->read("127.0.0.1", mute.port(), {});
+  const auto silent = make_redis(200ms)->read({"127.0.0.1", mute.port()}, {});
   ASSERT_TRUE(silent);
   EXPECT_FALSE(silent->reachable);
   EXPECT_LT(Clock::now() - started, 3s);
 
   Listener other;
   std::jthread web([&other] { other.accept().send("HTTP/1.1 400 Bad Request\r\n\r\n"); });
-  const auto garbage = make_redis(2s)->read("127.0.0.1", other.port(), {});
+  const auto garbage = make_redis(2s)->read({"127.0.0.1", other.port()}, {});
   ASSERT_TRUE(garbage);
   EXPECT_FALSE(garbage->reachable);
 }
@@ -162,11 +210,11 @@ TEST(Redis, StopsWhenAsked) {
     peer.receive_all(5s);
   });
   const auto started = Clock::now();
-  const auto seen = make_redis(20s)->read("127.0.0.1", mute.port(), stop.get_token());
+  const auto seen = make_redis(20s)->read({"127.0.0.1", mute.port()}, stop.get_token());
   ASSERT_FALSE(seen);
   EXPECT_EQ(seen.error().kind, ErrorKind::Cancelled);
   EXPECT_LT(Clock::now() - started, 5s);
-  EXPECT_FALSE(make_redis()->flush_all("127.0.0.1", mute.port(), stop.get_token()));
+  EXPECT_FALSE(make_redis()->flush({"127.0.0.1", mute.port()}, stop.get_token()));
 }
 
 }  // namespace

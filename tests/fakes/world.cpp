@@ -261,7 +261,7 @@ Seen World::see() const {
     BackupSeen entry;
     entry.id = id;
     entry.source_version = backup.content.version;
-    entry.system_identifier = "7001";
+    entry.system_identifier = external ? "7001/crm" : "7001";
     entry.cursor_key = backup.content.version + "/" + backup.content.core_version;
     entry.cutoff_time = "2026-11-21T09:00:0" + std::to_string(backup.order % 10) + "Z";
     entry.sha256 = "0";
@@ -281,10 +281,14 @@ Seen World::see() const {
     return found != components.end() && found->second.ready;
   };
   DatabaseSeen& db = seen.database;
-  db.reachable = ready(Component::Postgres);
+  seen.platform.external_services = external;
+  db.reachable = external || ready(Component::Postgres);
   db.error = db.reachable ? "" : "connection refused";
   db.server_major = 16;
-  db.system_identifier = "7001";
+  db.system_identifier = external ? "7001/crm" : "7001";
+  db.name = "crm";
+  db.user = "twenty";
+  db.external.looked = db.external.may_create = db.external.direct = external;
   db.extensions = {"uuid-ossp", "unaccent", "citext"};
   db.ledger.cursor_key = cursor();
   if (faults.foreign_session) {
@@ -316,7 +320,7 @@ Seen World::see() const {
       }
     }
   }
-  seen.redis.reachable = ready(Component::Redis);
+  seen.redis.reachable = external || ready(Component::Redis);
   seen.redis.eviction_policy = "noeviction";
   seen.redis.keys = redis_dirty ? 3 : 0;
   seen.redis.worker_attached = ready(Component::Worker);

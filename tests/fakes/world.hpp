@@ -86,6 +86,7 @@ class World {
   std::map<std::string, FakeTask> tasks;
   std::map<std::string, FakeBackup> backups;
   std::vector<RestoreRequest> restore_requests;
+  bool external = false;  ///< Somebody else runs database and Redis.
   bool gateway_open = false;
   bool redis_dirty = false;
   int actions = 0;  ///< Everything ever done to the world.

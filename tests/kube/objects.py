@@ -84,6 +84,8 @@ GOOD = [
     Row("gateway", spec(gateway={"host": "crm.example.org", "annotations": {"a": "b"}, "port": 4000})),
     Row("resources", spec(server={"resources": {"requests": {"cpu": "500m"}, "limits": {"memory": "2Gi"}}})),
     Row("smoke", spec(smoke=[{"name": "home", "http": {"path": "/", "expectStatus": 200}}])),
+    Row("database and Redis of others", spec(database={"external": URL | {"shared": True}},
+                                              redis={"external": URL})),
     Row("scheduling", spec(scheduling={"nodeSelector": {"disk": "ssd"}})),
     Row("backup", of_kind("StackBackup", {"stackRef": {"name": "crm"}, "reason": "before the audit"})),
     Row("restore", restore()),
@@ -198,6 +200,9 @@ TRANSITIONS = [
     Row("database given away", spec(database={"external": URL}), "Admission", "spec", TAG,
         message="spec.database: cannot change between managed and external; move the data with a "
                 "StackRestore into a new stack"),
+    Row("redis given away", spec(redis={"external": URL}), "Admission", "spec", TAG,
+        message="spec.redis: cannot change between managed and external, its queues would be lost; "
+                "delete the StackSpec, its data stays, and create it with the other Redis"),
     Row("database shared later", spec(database={"external": URL | {"shared": True}}), "Admission",
         "spec.database.external.shared", spec(database={"external": URL}),
         message="spec.database.external.shared: immutable"),

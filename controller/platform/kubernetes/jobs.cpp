@@ -69,12 +69,23 @@ const ComponentSpec* find(const std::vector<ComponentSpec>& all, Component which
   return found == all.end() ? nullptr : &*found;
 }
 
-std::string postgres_image(const Stack& stack) {
+/// `major` 0: the one that the spec asks for.
+std::string postgres_image(const Stack& stack, int major) {
   StackSpec managed = stack.spec;
   managed.database.external.reset();
+  if (major != 0) managed.database.managed.version = std::to_string(major);
   const auto all = wanted_components(stack.key, managed, Version{}, cluster_endpoints(stack),
                                      std::string_view());
   return find(all, Component::Postgres)->image;
+}
+
+/// Removing files needs no PostgreSQL; where none is ours, Twenty's image is on the nodes anyway.
+std::string removal_image(const Stack& stack) {
+  const auto proven = parse_version(stack.status.version);
+  if (!stack.spec.database.external || !proven) return postgres_image(stack, 0);
+  const auto all = wanted_components(stack.key, stack.spec, *proven, cluster_endpoints(stack),
+                                     std::string_view());
+  return find(all, Component::Server)->image;
 }
 
 Result<TaskShape> shape_of(const Stack& stack, const TaskSpec& task) {
@@ -101,7 +112,7 @@ Result<TaskShape> shape_of(const Stack& stack, const TaskSpec& task) {
                  "spec.backup.destination.path is for one host; use spec.backup.destination.pvc"};
   }
   if (!shape.twenty) {
-    shape.image = postgres_image(stack);
+    shape.image = postgres_image(stack, task.postgres_major);
     return shape;
   }
   const auto version = parse_version(task.version);
@@ -269,7 +280,7 @@ Result<TaskObjects> render_task(const Stack& stack, const TaskSpec& task) {
 TaskObjects render_backup_removal(const Stack& stack, const std::string& id, int attempt,
                                   bool sweep) {
   TaskShape shape;
-  shape.image = postgres_image(stack);
+  shape.image = removal_image(stack);
   shape.backups = true;
   TaskParts parts;
   parts.name =

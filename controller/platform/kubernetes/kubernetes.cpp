@@ -157,6 +157,7 @@ Result<PlatformSeen> Kubernetes::observe(const Stack& stack, std::stop_token sto
   const Children children = TRY(settled(stack, stop));
   PlatformSeen seen;
   seen.capabilities.image_location = "image";
+  seen.capabilities.external_services = true;
   seen.endpoints = cluster_endpoints(stack);
   for (const Component which : kAllComponents) {
     seen.components[which] = look(stack, children, which);
@@ -208,7 +209,7 @@ Result<void> Kubernetes::start(const Stack& stack, const Children& children, con
   return tasks_.start(stack, children, objects);
 }
 
-Result<void> Kubernetes::act(const Stack& stack, const Action& action, const SecretValues&,
+Result<void> Kubernetes::act(const Stack& stack, const Action& action, const SecretValues& secrets,
                              std::stop_token stop) {
   const Children children = TRY(cache_->children_of(stack.key, stop));
   return std::visit(
@@ -226,8 +227,11 @@ Result<void> Kubernetes::act(const Stack& stack, const Action& action, const Sec
             if (!options_.flush_redis) {
               return Error{ErrorKind::Internal, "this platform was given no way to flush Redis"};
             }
+            if (const auto& external = stack.spec.redis.external_url) {
+              return options_.flush_redis(TRY(external_redis(*external, secrets)), stop);
+            }
             const Endpoints at = cluster_endpoints(stack);
-            return options_.flush_redis(at.redis_host, at.redis_port, stop);
+            return options_.flush_redis({at.redis_host, at.redis_port}, stop);
           },
           [&](const DeleteBackup& wanted) {
             return remove_backup(writer_, tasks_, stack, children, wanted.id);

@@ -9,6 +9,7 @@
 #include "base/clock.hpp"
 #include "objects/object_api.hpp"
 #include "platform/platform.hpp"
+#include "redis/redis.hpp"
 
 namespace stackspec {
 
@@ -18,7 +19,7 @@ struct KubernetesOptions {
   std::function<Result<std::string>(const std::string& ns, const std::string& pod,
                                     const std::string& container, int bytes)>
       pod_log;
-  std::function<Result<void>(const std::string& host, int port, std::stop_token stop)> flush_redis;
+  std::function<Result<void>(const RedisTarget& target, std::stop_token stop)> flush_redis;
 };
 
 /// Kinds the platform watches, for the ObjectApi's label selectors: all carry the label

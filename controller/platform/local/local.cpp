@@ -265,7 +265,7 @@ Result<void> Local::act(const Stack& stack, const Action& action, const SecretVa
           [&](const StartTask& wanted) { return start_task(site, stack, wanted.task, secrets); },
           [&](const StopTask& wanted) { return site.tasks.stop(wanted.name); },
           [&](const FlushRedis&) {
-            return redis_.flush_all(endpoints.redis_host, endpoints.redis_port, stop);
+            return redis_.flush({endpoints.redis_host, endpoints.redis_port}, stop);
           },
           [&](const DeleteBackup& wanted) {
             // A backup being made counts on content that only its own list will name.

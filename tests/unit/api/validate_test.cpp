@@ -51,6 +51,9 @@ TEST(Validate, JudgesAnObjectOfItsOwn) {
       {R"({"tag":"v1.16.6","storage":{"type":"s3","s3":{"bucket":"b","region":"r",
            "credentialsSecretRef":{"name":"c"}}}})",
        ""},
+      {R"({"tag":"v1.16.6","database":{"external":{"urlSecretRef":{"name":"a","key":"b"}}},
+           "redis":{"external":{"urlSecretRef":{"name":"a","key":"b"}}}})",
+       ""},
       {R"({"tag":"v1.16.6","server":{"replicas":-1}})", "spec.server.replicas: must be at least 0"},
       {R"({"tag":"v1.16.6","server":{"replicas":51}})", "spec.server.replicas: must be at most 50"},
       {R"({"tag":"v1.16.6","server":{"replicas":"2"}})",
@@ -134,6 +137,8 @@ TEST(Validate, JudgesAChangeByTheStoredObject) {
       {kGood, "{}", R"({"tag":"v1.16.6","database":{"external":{"urlSecretRef":
        {"name":"a","key":"b"}}}})",
        "spec.database: cannot change between managed and external"},
+      {R"({"tag":"v1.16.6","redis":{"external":{"urlSecretRef":{"name":"a","key":"b"}}}})", "{}",
+       kGood, "spec.redis: cannot change between managed and external"},
       {R"({"tag":"v1.16.6","database":{"external":{"urlSecretRef":{"name":"a","key":"b"}}}})", "{}",
        R"({"tag":"v1.16.6","database":{"external":{"shared":true,"urlSecretRef":
        {"name":"a","key":"b"}}}})",
@@ -167,9 +172,6 @@ TEST(Validate, RefusesWhatIsNotSupportedYet) {
       {R"("admin":{"credentialsSecretRef":{"name":"a"}})", "spec.admin"},
       {R"("extensions":[{"name":"a","image":"b"}])", "spec.extensions"},
       {R"("smoke":[{"name":"a","image":"b"}])", "spec.smoke[0].image"},
-      {R"("database":{"external":{"urlSecretRef":{"name":"a","key":"b"}}})",
-       "spec.database.external"},
-      {R"("redis":{"external":{"urlSecretRef":{"name":"a","key":"b"}}})", "spec.redis.external"},
   };
   for (const auto& row : rows) {
     SCOPED_TRACE(row.spec);

@@ -62,8 +62,9 @@ class ClusterWorld : public ::testing::Test {
       ++logs_read;
       return log_text;
     };
-    options.flush_redis = [this](const std::string& host, int port, std::stop_token) {
-      flushed.push_back(host + ":" + std::to_string(port));
+    options.flush_redis = [this](const RedisTarget& target, std::stop_token) {
+      flushed.push_back(target.host + ":" + std::to_string(target.port) + "/" +
+                        std::to_string(target.database));
       return Result<void>();
     };
     platform = make_kubernetes_platform(*faulty, options, clock);

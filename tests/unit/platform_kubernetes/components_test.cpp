@@ -401,11 +401,23 @@ TEST_F(KubernetesComponents, AChangeOfAChildWakesItsStackOnce) {
 
 TEST_F(KubernetesComponents, RedisIsFlushedThroughTheHook) {
   must(FlushRedis{});
-  EXPECT_EQ(flushed, std::vector<std::string>{"crm-redis.crm-ns.svc:6379"});
+  EXPECT_EQ(flushed, std::vector<std::string>{"crm-redis.crm-ns.svc:6379/0"});
+}
+
+TEST_F(KubernetesComponents, OfARedisOfSomebodyElseOnlyTheStacksOwnDatabaseIsFlushed) {
+  stack = with_external();
+  EXPECT_FALSE(act(FlushRedis{})) << "without the Secret nothing is known of it";
+  const SecretValues secrets = {{"crm-redis", {{"url", "redis://:pw@cache.example.org:6380/7"}}}};
+  ASSERT_TRUE(platform->act(stack, FlushRedis{}, secrets, {}));
+  EXPECT_EQ(flushed, std::vector<std::string>{"cache.example.org:6380/7"});
 }
 
 TEST_F(KubernetesComponents, NoSecretValueIsEverWritten) {
-  const SecretValues secrets = {{"crm-secrets", {{"APP_SECRET", "canary-canary"}}}};
+  stack = with_external();
+  const SecretValues secrets = {
+      {"crm-secrets", {{"APP_SECRET", "canary-canary"}}},
+      {"crm-db", {{"url", "postgres://u:canary-canary@h/d"}, {"direct", "canary-canary"}}},
+      {"crm-redis", {{"url", "redis://:canary-canary@h/0"}}}};
   for (const ComponentSpec& component : components_of(stack)) {
     ASSERT_TRUE(platform->act(stack, ApplyComponent{component}, secrets, {}));
   }

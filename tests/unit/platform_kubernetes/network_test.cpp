@@ -108,6 +108,20 @@ TEST(NetworkPolicies, SayWhoMayTalkToWhom) {
   }
 }
 
+TEST(NetworkPolicies, LeaveTheWayOpenToADatabaseAndARedisOfSomebodyElse) {
+  const Stack stack = with_external();
+  const auto policies = render_network_policies(stack, {"control"});
+  for (const Object& policy : policies) {
+    // What no policy of the type Egress selects may reach everything.
+    EXPECT_EQ(policy.content.at("spec").at("policyTypes"), json::array({"Ingress"}));
+    EXPECT_NE(policy.key.name, "crm-postgres");
+    EXPECT_NE(policy.key.name, "crm-redis");
+  }
+  const Talker server{stack.key.ns, labels_of(stack.key, "server")};
+  EXPECT_TRUE(may_talk(policies, server, {"databases", {}}, 5432));
+  EXPECT_FALSE(may_talk(policies, {"databases", {}}, server, 3000));
+}
+
 TEST(NetworkPolicies, OfOneStackDoNotIsolateAnother) {
   const auto policies = render_network_policies(quickstart(), {"control"});
   const StackKey other{quickstart().key.ns, "other"};

@@ -80,7 +80,7 @@ TEST(Rendering, IsWhatTheGoldenFilesSay) {
   const std::vector<GoldenCase> cases = {
       {"quickstart.json", everything(quickstart())}, {"complete.json", everything(complete())},
       {"adopted.json", everything(adopted())},       {"s3.json", everything(with_s3())},
-      {"tasks.json", tasks(quickstart())},
+      {"tasks.json", tasks(quickstart())},           {"external.json", everything(with_external())},
   };
   for (const GoldenCase& one : cases) {
     SCOPED_TRACE(one.file);
@@ -97,7 +97,7 @@ TEST(Rendering, IsWhatTheGoldenFilesSay) {
 }
 
 std::vector<Stack> all_stacks() {
-  return {quickstart(), complete(), adopted(), with_s3()};
+  return {quickstart(), complete(), adopted(), with_s3(), with_external()};
 }
 
 /// Pod templates of workloads and tasks.
@@ -197,6 +197,50 @@ TEST(Rendering, SecretsAreReferredToAndNeverCopied) {
               secret || name.ends_with("_SECRET") || name == "ENCRYPTION_KEY")
         << name;
   }
+}
+
+TEST(Rendering, WhatSomebodyElseRunsIsNotMadeAndOnlyReferredTo) {
+  const Stack stack = with_external();
+  for (const Object& object : everything(stack)) {
+    EXPECT_EQ(object.key.name.find("postgres"), std::string::npos) << object.key.kind;
+    EXPECT_EQ(object.key.name.find("redis"), std::string::npos) << object.key.kind;
+  }
+  const auto reference = [](const json& container, const char* name) {
+    for (const json& variable : container.value("env", json::array())) {
+      if (variable.at("name") != name) continue;
+      EXPECT_FALSE(variable.contains("value")) << name;
+      const json& from = variable.at("valueFrom").at("secretKeyRef");
+      return from.at("name").get<std::string>() + "/" + from.at("key").get<std::string>();
+    }
+    return std::string();
+  };
+  for (const auto& [name, pod] : pods(stack)) {
+    SCOPED_TRACE(name);
+    const json& container = pod.at("spec").at("containers").at(0);
+    const bool serves = name == "crm-server" || name == "crm-worker";
+    const bool task = name.starts_with("crm-1234abcd");
+    EXPECT_EQ(reference(container, "PG_DATABASE_URL"), serves ? "crm-db/url" : "");
+    EXPECT_EQ(reference(container, "REDIS_URL"), serves ? "crm-redis/url" : "");
+    EXPECT_EQ(reference(container, "STACKSPEC_DATABASE_URL"), task ? "crm-db/direct" : "");
+  }
+}
+
+TEST(Rendering, TasksAreOfTheMajorOfTheServerThatTheyWorkWith) {
+  const auto image = [](const Stack& stack) {
+    const auto task = render_task(stack, task_of(stack, TaskKind::Backup, "crm-1-0-backup-1"));
+    return task->job.content.at(json::json_pointer("/spec/template/spec/containers/0/image"))
+        .get<std::string>();
+  };
+  EXPECT_EQ(image(quickstart()), "docker.io/library/postgres:16");
+  EXPECT_EQ(image(with_external()), "docker.io/library/postgres:15");
+  Stack mirrored = with_external();
+  mirrored.spec.images.postgres = "registry.example.org/postgres:15";
+  EXPECT_EQ(image(mirrored), "registry.example.org/postgres:15");
+  Stack serving = with_external();
+  serving.status.version = "v1.15.4";
+  EXPECT_EQ(render_backup_removal(serving, "b1", 1, true)
+                .job.content.at(json::json_pointer("/spec/template/spec/containers/0/image")),
+            "docker.io/twentycrm/twenty:v1.15.4");
 }
 
 TEST(Rendering, ServerWorkerAndTheirTasksGoWhereTheVolumeIs) {

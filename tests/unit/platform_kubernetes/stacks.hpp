@@ -54,6 +54,15 @@ inline Stack with_s3() {
   return stack;
 }
 
+/// Database and Redis of somebody else, the database shared and behind a pooler.
+inline Stack with_external() {
+  Stack stack = quickstart();
+  stack.spec.database.external =
+      ExternalDatabase{{"crm-db", "url"}, SecretKeyRef{"crm-db", "direct"}, true};
+  stack.spec.redis.external_url = SecretKeyRef{"crm-redis", "url"};
+  return stack;
+}
+
 inline std::vector<ComponentSpec> components_of(const Stack& stack) {
   return wanted_components(stack.key, stack.spec, stack.spec.target(), cluster_endpoints(stack),
                            "");
@@ -79,6 +88,7 @@ inline TaskSpec task_of(const Stack& stack, TaskKind kind, const std::string& na
   task.env.push_back({"STACKSPEC_TASK", name, std::nullopt});
   task.env.push_back({"STACKSPEC_BACKUP_ID", twenty ? "" : "b1", std::nullopt});
   task.deadline_seconds = 600;
+  if (stack.spec.database.external) task.postgres_major = 15;
   return task;
 }
 
