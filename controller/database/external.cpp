@@ -10,9 +10,9 @@ constexpr int kLockRounds = 3;
 constexpr const char* kLockClass = "1398030667";
 
 constexpr std::string_view kOccupied = R"(
-  SELECT to_regclass('core.workspace') IS NULL AND EXISTS (
-    SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-     WHERE n.nspname = 'core' AND c.relkind IN ('r', 'p', 'v', 'm')))";
+  SELECT NOT coalesce(bool_or(c.relname = 'workspace'), false)
+         AND coalesce(bool_or(c.relkind IN ('r', 'p', 'v', 'm')), false)
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'core')";
 
 /// A pooler gives both sessions the same connection, and with it the same lock. False: it did.
 Result<bool> excludes(Connection& holder, Connection& other, int round,
@@ -37,7 +37,9 @@ Result<void> read_external(Connection& connection, const DatabaseTarget& target,
       "SELECT current_database(), current_user, "
       "has_database_privilege(current_database(), 'CREATE') AND coalesce((SELECT "
       "has_schema_privilege(oid, 'CREATE') FROM pg_namespace WHERE nspname = 'public'), true), "
-      "to_regclass('stackspec_meta.owner') IS NOT NULL",
+      "EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE "
+      "n.nspname "
+      "= 'stackspec_meta' AND c.relname = 'owner')",
       {}, stop));
   seen.name = text_at(row.front(), 0);
   seen.user = text_at(row.front(), 1);

@@ -167,18 +167,27 @@ Result<ServiceUrl> found(const NamedSecrets& secrets, const SecretKeyRef& ref,
   return url;
 }
 
-// What a table or column is missing for is another release of Twenty: the statement is only a text
-// until it is known to be there.
-constexpr const char* kNamedSchemas = R"(
-  SELECT unnest(xpath('//s/text()', query_to_xml(q, false, false, '')))::text FROM (VALUES
-    (CASE WHEN to_regclass('core."dataSource"') IS NOT NULL
-          THEN 'SELECT schema AS s FROM core."dataSource"' ELSE 'SELECT 1 WHERE false' END),
-    (CASE WHEN to_regclass('metadata."dataSource"') IS NOT NULL
-          THEN 'SELECT schema AS s FROM metadata."dataSource"' ELSE 'SELECT 1 WHERE false' END),
-    (CASE WHEN EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('core.workspace')
-                         AND attname = 'databaseSchema' AND NOT attisdropped)
-          THEN 'SELECT "databaseSchema" AS s FROM core.workspace'
-          ELSE 'SELECT 1 WHERE false' END)) AS records(q))";
+/// Whether a table is there and ours to read. to_regclass() would fail in a schema of others.
+std::string is_readable(const std::string& schema, const std::string& table) {
+  return "EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE "
+         "n.nspname = '" +
+         schema + "' AND c.relname = '" + table +
+         "' AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'))";
+}
+
+// What is not there in this release of Twenty stays a text: query_to_xml() runs only what is
+// chosen.
+std::string named_schemas_sql() {
+  const std::string nothing = " ELSE 'SELECT 1 WHERE false' END)";
+  return "SELECT unnest(xpath('//s/text()', query_to_xml(q, false, false, '')))::text FROM (VALUES "
+         "(CASE WHEN " +
+         is_readable("core", "dataSource") + " THEN 'SELECT schema AS s FROM core.\"dataSource\"'" +
+         nothing + ", (CASE WHEN " + is_readable("metadata", "dataSource") +
+         " THEN 'SELECT schema AS s FROM metadata.\"dataSource\"'" + nothing + ", (CASE WHEN " +
+         is_readable("core", "workspace") +
+         " THEN 'SELECT to_jsonb(w)->>''databaseSchema'' AS s FROM core.workspace w'" + nothing +
+         ") AS records(q)";
+}
 
 }  // namespace
 
@@ -235,11 +244,10 @@ std::string own_schemas_sql(bool shared) {
            "nspname "
            "~ '^workspace_'";
   }
-  return std::string("SELECT nspname::text FROM pg_namespace WHERE ") +
-         "(nspname = 'core' AND to_regclass('core.workspace') IS NOT NULL) OR "
-         "(nspname = 'metadata' AND to_regclass('metadata.\"dataSource\"') IS NOT NULL) OR "
-         "(nspname ~ '^workspace_' AND nspname::text IN (" +
-         kNamedSchemas + "))";
+  return "SELECT nspname::text FROM pg_namespace WHERE (nspname = 'core' AND " +
+         is_readable("core", "workspace") + ") OR (nspname = 'metadata' AND " +
+         is_readable("metadata", "dataSource") +
+         ") OR (nspname ~ '^workspace_' AND nspname::text IN (" + named_schemas_sql() + "))";
 }
 
 std::string foreign_dependents_sql(bool shared) {
