@@ -5,23 +5,16 @@
 #include <spdlog/logger.h>
 #include <spdlog/sinks/stdout_sinks.h>
 
-#include <algorithm>
-#include <atomic>
 #include <chrono>
-#include <mutex>
-#include <shared_mutex>
 #include <string>
-#include <vector>
 
 #include "base/base64.hpp"
 #include "base/clock.hpp"
+#include "base/secret_index.hpp"
 
 namespace stackspec::log {
 
 namespace {
-
-constexpr std::size_t kShortestSecret = 8;
-constexpr std::string_view kRedacted = "[redacted]";
 
 std::string dump(const nlohmann::json& value) {
   return value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
@@ -56,41 +49,16 @@ std::string unpadded_base64(std::string_view text) {
 }
 
 /// What must not get out, in every form in which it is likely to appear.
-class Secrets {
- public:
-  void add(std::string_view secret) {
-    if (secret.size() < kShortestSecret) return;
-    const std::unique_lock lock(mutex_);
-    for (auto form : {std::string(secret), json_escaped(secret), percent_encoded(secret),
-                      unpadded_base64(secret)}) {
-      if (std::find(forms_.begin(), forms_.end(), form) == forms_.end()) {
-        forms_.push_back(std::move(form));
-      }
-    }
-    // A secret that contains another must go first, or its rest would stay.
-    std::stable_sort(forms_.begin(), forms_.end(),
-                     [](const auto& a, const auto& b) { return a.size() > b.size(); });
-  }
-
-  std::string masked(std::string_view text) const {
-    std::string clean(text);
-    const std::shared_lock lock(mutex_);
-    for (const auto& form : forms_) {
-      for (auto at = clean.find(form); at != std::string::npos;
-           at = clean.find(form, at + kRedacted.size())) {
-        clean.replace(at, form.size(), kRedacted);
-      }
-    }
-    return clean;
-  }
-
- private:
-  mutable std::shared_mutex mutex_;
-  std::vector<std::string> forms_;  // guarded by mutex_; longest first
-};
+void add_forms(SecretIndex& secrets, std::string_view secret) {
+  if (secret.size() < SecretIndex::kShortest) return;
+  secrets.add(secret);
+  secrets.add(json_escaped(secret));
+  secrets.add(percent_encoded(secret));
+  secrets.add(unpadded_base64(secret));
+}
 
 /// Masks before the text is escaped: in a finished line a match could cut an escape in two.
-nlohmann::json masked_json(const Secrets& secrets, const nlohmann::json& value) {
+nlohmann::json masked_json(const SecretIndex& secrets, const nlohmann::json& value) {
   if (value.is_string()) return secrets.masked(value.get_ref<const std::string&>());
   if (value.is_array()) {
     auto clean = nlohmann::json::array();
@@ -158,8 +126,8 @@ spdlog::level::level_enum to_spdlog(Level level) {
   return spdlog::level::info;
 }
 
-Secrets& secrets() {
-  static Secrets instance;
+SecretIndex& secrets() {
+  static SecretIndex instance;
   return instance;
 }
 
@@ -208,7 +176,7 @@ std::string masked(std::string_view text) {
 }
 
 void mask(std::string_view secret) {
-  secrets().add(secret);
+  add_forms(secrets(), secret);
 }
 
 }  // namespace stackspec::log

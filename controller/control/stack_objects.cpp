@@ -107,12 +107,12 @@ Result<Object> own_secret(ObjectApi& objects, const Stack& stack, const RandomHe
   auto secret = objects.get({"Secret", stack.key.ns, name});
   const bool ours = stack.spec.secrets_ref.empty();
   if (secret || secret.error().kind != ErrorKind::NotFound || !ours) return secret;
-  auto twin = objects.get({"Secret", stack.key.ns, name + "-keep"});
-  if (!twin && twin.error().kind != ErrorKind::NotFound) return twin;
-  if (!twin) {
-    twin = objects.create(generated_secret(stack, name + "-keep", random));
-    if (!twin) return twin;
+  // It is hardly ever there: to create it says so in one request, where asking first takes two.
+  auto twin = objects.create(generated_secret(stack, name + "-keep", random));
+  if (!twin && twin.error().kind == ErrorKind::Conflict) {
+    twin = objects.get({"Secret", stack.key.ns, name + "-keep"});
   }
+  if (!twin) return twin;
   generated = true;
   Object copy;
   copy.key = {"Secret", stack.key.ns, name};

@@ -10,6 +10,7 @@
 #include <unordered_set>
 
 #include "base/log.hpp"
+#include "platform/kubernetes/packed_children.hpp"
 
 namespace stackspec::kubernetes {
 namespace {
@@ -29,6 +30,7 @@ constexpr const char* kKinds[] = {
     "StackBackup",
 };
 constexpr std::chrono::seconds kFillPatience{10};
+constexpr std::chrono::seconds kPackAfter{5};
 constexpr std::chrono::milliseconds kFirstRetry{800};
 constexpr std::chrono::seconds kLongestRetry{30};
 
@@ -59,11 +61,20 @@ class Cache final : public ChildCache {
   };
   using KnownMap = std::unordered_map<std::size_t, Known>;  ///< By key_hash().
 
+  /// One stack: its children, packed while nobody needs them.
+  struct Shelf {
+    std::unique_ptr<Children> open;
+    std::string packed;
+    std::chrono::steady_clock::time_point used;
+  };
+
   void follow(const char* kind, std::stop_token stop);
   Result<std::int64_t> fill(const char* kind);
   void take(const WatchEvent& event, const char* kind);
   void put_locked(const Object& object, const char* kind);
   void erase_locked(KnownMap::iterator known);
+  static Children& open_locked(Shelf& shelf);
+  void pack_unused_locked();
   std::string missing_locked() const;
   /// False when stopped.
   bool pause(std::chrono::milliseconds time, std::stop_token stop);
@@ -71,7 +82,7 @@ class Cache final : public ChildCache {
   ObjectApi& objects_;
   std::mutex mutex_;
   std::condition_variable_any woken_;
-  std::map<StackKey, Children> stacks_;            // guarded by mutex_
+  std::map<StackKey, Shelf> stacks_;               // guarded by mutex_
   KnownMap known_;                                 // guarded by mutex_
   std::map<std::size_t, std::string> tombstones_;  // guarded by mutex_; uid -> kind
   std::set<StackKey> changed_;                     // guarded by mutex_
@@ -178,15 +189,35 @@ void Cache::put_locked(const Object& object, const char* kind) {
   if (stack.name.empty()) return;
   const auto place = stacks_.try_emplace(stack).first;
   known_[key] = {&place->first, kind, uid, object.resource_version};
-  if (put_child(place->second, object)) changed_.insert(stack);
+  if (put_child(open_locked(place->second), object)) changed_.insert(stack);
 }
 
 void Cache::erase_locked(KnownMap::iterator known) {
   const StackKey& stack = *known->second.stack;
-  if (remove_child(stacks_.at(stack), stack, known->second.kind, known->first)) {
+  Children& children = open_locked(stacks_.at(stack));
+  if (remove_child(children, stack, known->second.kind, known->first)) {
     changed_.insert(stack);
   }
   known_.erase(known);
+}
+
+Children& Cache::open_locked(Shelf& shelf) {
+  shelf.used = std::chrono::steady_clock::now();
+  if (!shelf.open) {
+    shelf.open =
+        std::make_unique<Children>(shelf.packed.empty() ? Children{} : unpack(shelf.packed));
+    shelf.packed = {};
+  }
+  return *shelf.open;
+}
+
+void Cache::pack_unused_locked() {
+  const auto now = std::chrono::steady_clock::now();
+  for (auto& [key, shelf] : stacks_) {
+    if (!shelf.open || now - shelf.used < kPackAfter) continue;
+    shelf.packed = pack(*shelf.open);
+    shelf.open.reset();
+  }
 }
 
 std::string Cache::missing_locked() const {
@@ -207,7 +238,7 @@ Result<Children> Cache::children_of(const StackKey& key, std::stop_token stop) {
   if (stop.stop_requested()) return Error{ErrorKind::Cancelled, "stopped"};
   if (!ready) return Error{ErrorKind::Unavailable, "not listed yet: " + missing_locked()};
   const auto found = stacks_.find(key);
-  return found == stacks_.end() ? Children{} : found->second;
+  return found == stacks_.end() ? Children{} : open_locked(found->second);
 }
 
 void Cache::remember(const Object& written) {
@@ -228,6 +259,7 @@ void Cache::forget(const Object& removed) {
 
 std::vector<StackKey> Cache::changed() {
   const std::lock_guard lock(mutex_);
+  pack_unused_locked();
   std::vector<StackKey> all(changed_.begin(), changed_.end());
   changed_.clear();
   return all;

@@ -104,6 +104,7 @@ struct Children {
   bool disruption = false;                        ///< The PodDisruptionBudget of tasks is there.
   std::optional<GatewayDoor> door;
   std::map<Component, std::string> addresses;  ///< Of the Services of server and fundraising.
+  friend bool operator==(const Children&, const Children&) = default;
 };
 
 std::size_t key_hash(const ObjectKey& key);

@@ -133,6 +133,23 @@ TEST(Log, LongerSecretHidesTheOneInsideIt) {
   EXPECT_EQ(log::masked("is abcdefgh1-and-more here"), "is [redacted] here");
 }
 
+TEST(Log, SecretsThatOverlapAreBothHidden) {
+  log::mask("first-half-of");
+  log::mask("half-of-second");
+  EXPECT_EQ(log::masked("a first-half-of-second b"), "a [redacted] b");
+  EXPECT_EQ(log::masked("a first-half-of"), "a [redacted]");
+  EXPECT_EQ(log::masked("half-of-second b"), "[redacted] b");
+}
+
+TEST(Log, FindsEachOfThousandsOfSecrets) {
+  const auto secret = [](int i) { return "prefix-" + std::to_string(7919 * i) + "-suffix"; };
+  for (int i = 0; i < 5000; ++i) log::mask(secret(i));
+  for (int i = 0; i < 5000; i += 97) {
+    ASSERT_EQ(log::masked("x" + secret(i) + "y"), "x[redacted]y") << i;
+  }
+  EXPECT_EQ(log::masked("prefix-3-suffix"), "prefix-3-suffix");
+}
+
 TEST(Log, ShortValuesAreNotSecrets) {
   log::mask("true");
   log::mask("");
