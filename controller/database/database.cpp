@@ -80,9 +80,16 @@ Result<void> read_server(Connection& connection, DatabaseSeen& seen, const std::
   return {};
 }
 
+/// How the names of this stack's sessions begin. A server of others may have another StackSpec's.
+std::string session_prefix(const DatabaseTarget& target) {
+  if (!target.external) return std::string(kOurSessions);
+  return target.application_name.substr(0, target.application_name.rfind('/') + 1);
+}
+
 /// Sessions of people and programs; autovacuum has no user, a parallel worker has a leader.
-Result<void> read_sessions(Connection& connection, const std::string& ours, DatabaseSeen& seen,
+Result<void> read_sessions(Connection& connection, const DatabaseTarget& target, DatabaseSeen& seen,
                            const std::stop_token& stop) {
+  const std::string ours = session_prefix(target);
   const auto rows = TRY(connection.query(
       "SELECT pid, usename::text, application_name, host(client_addr), "
       "to_char(query_start AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') "
@@ -98,15 +105,13 @@ Result<void> read_sessions(Connection& connection, const std::string& ours, Data
     session.address = text_at(row, 3);
     session.query_start = text_at(row, 4);
     session.ours = session.application.starts_with(ours);
+    // Controllers only read: one that looks for another stack is in nobody's way.
+    const bool looks_on = session.application.starts_with(kOurSessions) &&
+                          session.application.ends_with("/controller");
+    if (target.external && looks_on) continue;
     seen.sessions.push_back(std::move(session));
   }
   return {};
-}
-
-/// How the names of this stack's sessions begin. A server of others may have another StackSpec's.
-std::string session_prefix(const DatabaseTarget& target) {
-  if (!target.external) return std::string(kOurSessions);
-  return target.application_name.substr(0, target.application_name.rfind('/') + 1);
 }
 
 Result<DatabaseSeen> look(Connection& connection, const DatabaseTarget& target,
@@ -116,7 +121,7 @@ Result<DatabaseSeen> look(Connection& connection, const DatabaseTarget& target,
   DatabaseSeen seen;
   seen.reachable = true;
   TRY(read_server(connection, seen, stop));
-  TRY(read_sessions(connection, session_prefix(target), seen, stop));
+  TRY(read_sessions(connection, target, seen, stop));
   seen.ledger = TRY(read_ledger(connection, stop));
   for (const auto& sentinel : sentinels) {
     const auto rows = TRY(connection.try_query(sentinel.sql, stop));

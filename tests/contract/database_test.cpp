@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "contract/pooler.hpp"
 #include "contract/raw_peer.hpp"
 #include "integration/postgres_fixture.hpp"
 
@@ -185,12 +186,27 @@ TEST_F(DatabaseReadings, SaysWhatAStrangerMayNotDo) {
   EXPECT_EQ(std::find(can.begin(), can.end(), "citext"), can.end());
 }
 
+TEST_F(DatabaseReadings, SeesThroughAPoolerThatGivesALockToTwo) {
+  const testing::Pooler pooler(postgres().port());
+  DatabaseTarget pooled = target();
+  pooled.port = pooler.port();
+  pooled.ssl_mode = "disable";
+  pooled.external = pooled.thorough = true;
+  const auto seen = database_->read(pooled, {}, {});
+  ASSERT_TRUE(seen && seen->reachable) << seen->error;
+  EXPECT_TRUE(seen->external.looked);
+  EXPECT_FALSE(seen->external.direct);
+}
+
 TEST_F(DatabaseReadings, ASessionOfAnotherStackIsForeignThere) {
   DatabaseTarget external = target();
   external.external = true;
   DatabaseTarget other = external;
-  other.application_name = "stackspec/other/controller";
+  other.application_name = "stackspec/other/server";
   const auto theirs = make_database();
+  ASSERT_TRUE(theirs->read(other, {}, {})->reachable);
+  // A controller that looks at it for another stack only reads.
+  other.application_name = "stackspec/other/controller";
   ASSERT_TRUE(theirs->read(other, {}, {})->reachable);
   const auto seen = database_->read(external, {}, {});
   ASSERT_EQ(seen->sessions.size(), 1U);
