@@ -100,6 +100,8 @@ Result<Parts> make_parts(const ClusterOptions& options) {
   if (options.leader_elect) {
     KubeOptions lease;
     lease.pace.read_timeout = lease.pace.write_timeout;
+    lease.namespaces = {home};
+    lease.only_names = {{"Lease", kLeaseName}};
     parts.leases = TRY(make_kube_objects(access, lease));
     parts.leadership = std::make_unique<Leadership>(
         *parts.leases, ObjectKey{"Lease", home, kLeaseName}, identity, system_clock());
@@ -139,6 +141,11 @@ class Start {
   bool given_ = false;  // guarded by mutex_
 };
 
+/// While no API server answers it lives on; only renewals that nobody makes any more end it.
+bool is_alive(const Parts& parts) {
+  return !parts.leadership || !parts.leadership->is_stuck();
+}
+
 /// Leads, or waits for its turn; without an election it leads at once.
 void lead(Leadership* leadership, const std::function<void()>& begin, const std::stop_token& stop) {
   if (leadership == nullptr) {
@@ -161,10 +168,11 @@ Result<void> run_cluster(const ClusterOptions& options) {
 
   Telemetry telemetry(STACKSPEC_VERSION, STACKSPEC_COMMIT);
   std::atomic<bool> running{true};
-  auto server = TRY(
-      make_http_server(address.host, address.port,
-                       telemetry_routes(
-                           telemetry, [] { return true; }, [&running] { return running.load(); })));
+  auto server = TRY(make_http_server(
+      address.host, address.port,
+      telemetry_routes(
+          telemetry, [&parts] { return is_alive(parts); }, [&running] { return running.load(); })));
+  Start start;
   Controller controller({.objects = *parts.objects,
                          .platform = *parts.platform,
                          .observer = *parts.observer,
@@ -172,16 +180,18 @@ Result<void> run_cluster(const ClusterOptions& options) {
                          .telemetry = telemetry,
                          .clock = system_clock(),
                          .random = system_random()},
-                        {.workers = options.workers});
-  Start start;
-  std::jthread control([&](const std::stop_token& stop) {
-    if (!start.wait(stop)) return;
-    log::info("leading", {});
-    controller.run(stop);
-  });
+                        {.workers = options.workers, .wait_for_turn = [&start](const auto& stop) {
+                           return start.wait(stop);
+                         }});
+  std::jthread control([&](const std::stop_token& stop) { controller.run(stop); });
   std::jthread election([&](const std::stop_token& stop) {
     lead(
-        parts.leadership.get(), [&] { start.give(); }, stop);
+        parts.leadership.get(),
+        [&] {
+          start.give();
+          log::info("leading", {});
+        },
+        stop);
   });
   log::info("controller started", {{"http", address.host + ":" + std::to_string(server->port())},
                                    {"version", STACKSPEC_VERSION}});

@@ -11,6 +11,7 @@
 #include "base/backoff.hpp"
 #include "base/log.hpp"
 #include "base/pause.hpp"
+#include "base/token_bucket.hpp"
 #include "control/queue.hpp"
 
 namespace stackspec {
@@ -26,9 +27,11 @@ constexpr Backoff kListAgain{milliseconds(800), milliseconds(30000)};
 /// Consecutive failures of each stack. Any thread.
 class Failures {
  public:
-  int add(const StackKey& key) {
+  /// How long until it may be tried again: the longer the more often it failed, and all stacks
+  /// together 10 times a second after the first hundred.
+  milliseconds add(const StackKey& key, double jitter, SteadyTime now) {
     const std::lock_guard lock(mutex_);
-    return ++count_[key];
+    return std::max(Backoff{}.delay(++count_[key], jitter), again_.reserve(now));
   }
   void clear(const StackKey& key) {
     const std::lock_guard lock(mutex_);
@@ -37,7 +40,8 @@ class Failures {
 
  private:
   std::mutex mutex_;
-  std::map<StackKey, int> count_;  // guarded by mutex_
+  std::map<StackKey, int> count_;              // guarded by mutex_
+  TokenBucket again_{100, milliseconds(100)};  // guarded by mutex_
 };
 
 /// The stack an object belongs to: itself, or the one its spec or label names. Empty name: none.
@@ -70,22 +74,22 @@ class Running {
   }
 
  private:
-  void add(const StackKey& key, SteadyTime due) {
-    queue_.add(key, due);
+  void add(const StackKey& key, SteadyTime due, Queue::Urgency urgency = Queue::Urgency::Changed) {
+    queue_.add(key, due, urgency);
     parts_.telemetry.queue_added();
   }
 
   /// A Secret or ConfigMap without our label may be named by any stack of its namespace.
-  void wake(const Object& object) {
+  void wake(const Object& object, Queue::Urgency urgency) {
     const StackKey key = stack_of(object);
     if (!key.name.empty()) {
-      add(key, parts_.clock.steady_now());
+      add(key, parts_.clock.steady_now(), urgency);
       return;
     }
     const auto stacks = parts_.objects.list("StackSpec", key.ns);
     if (!stacks) return;
     for (const Object& stack : stacks->items) {
-      add({stack.key.ns, stack.key.name}, parts_.clock.steady_now());
+      add({stack.key.ns, stack.key.name}, parts_.clock.steady_now(), urgency);
     }
   }
 
@@ -99,7 +103,7 @@ class Running {
         continue;
       }
       failures = 0;
-      for (const Object& object : list->items) wake(object);
+      for (const Object& object : list->items) wake(object, Queue::Urgency::Listed);
       // Every write of our own status comes back as an event; only what the planner's input is
       // made of wakes the stack, so that a settled stack stays settled.
       std::map<ObjectKey, std::string> inputs;
@@ -110,7 +114,7 @@ class Running {
             std::string& before = inputs[event.object.key];
             if (!before.empty() && before == input) return;
             before = input;
-            wake(event.object);
+            wake(event.object, Queue::Urgency::Changed);
           },
           stop);
       if (!ended && ended.error().kind == ErrorKind::Cancelled) return;
@@ -135,6 +139,7 @@ class Running {
   void work(const std::stop_token& stop) {
     std::mt19937 random(std::random_device{}());
     std::uniform_real_distribution<double> jitter(0.0, 1.0);
+    if (options_.wait_for_turn && !options_.wait_for_turn(stop)) return;
     while (auto key = queue_.take(stop)) {
       const SteadyTime started = parts_.clock.steady_now();
       parts_.telemetry.queue_handed_out(std::chrono::duration<double>(queue_.waited(*key)).count());
@@ -191,7 +196,7 @@ class Running {
     }
     parts_.telemetry.reconcile_finished(ReconcileResult::Error, seconds());
     parts_.telemetry.queue_retried();
-    return Backoff{}.delay(failures_.add(key), jitter);
+    return failures_.add(key, jitter, parts_.clock.steady_now());
   }
 
   ReconcilerParts parts_;

@@ -6,12 +6,14 @@
 
 namespace stackspec {
 
-void Queue::add(StackKey key, SteadyTime due) {
+void Queue::add(StackKey key, SteadyTime due, Urgency urgency) {
   const std::lock_guard lock(mutex_);
-  const auto [entry, inserted] = due_.try_emplace(std::move(key), due);
+  const auto [entry, inserted] = due_.try_emplace(std::move(key), Wanted{due, urgency});
   if (!inserted) {
-    if (entry->second <= due) return;
-    entry->second = due;
+    Wanted& wanted = entry->second;
+    wanted.urgency = std::max(wanted.urgency, urgency);
+    if (wanted.due <= due) return;
+    wanted.due = due;
   }
   changed_locked();
 }
@@ -52,9 +54,9 @@ std::chrono::nanoseconds Queue::waited(const StackKey& key) const {
 QueueLoad Queue::numbers(SteadyTime now) const {
   const std::lock_guard lock(mutex_);
   QueueLoad numbers;
-  for (const auto& [key, due] : due_) {
-    ++(due <= now ? numbers.due : numbers.later);
-    numbers.oldest_due = std::max<std::chrono::nanoseconds>(numbers.oldest_due, now - due);
+  for (const auto& [key, wanted] : due_) {
+    ++(wanted.due <= now ? numbers.due : numbers.later);
+    numbers.oldest_due = std::max<std::chrono::nanoseconds>(numbers.oldest_due, now - wanted.due);
   }
   numbers.running = running_.size();
   for (const auto& [key, running] : running_) {
@@ -73,12 +75,15 @@ void Queue::changed_locked() {
 std::optional<StackKey> Queue::take_due_locked(SteadyTime now) {
   auto first = due_.end();
   for (auto entry = due_.begin(); entry != due_.end(); ++entry) {
-    if (entry->second > now || running_.contains(entry->first)) continue;
-    if (first == due_.end() || entry->second < first->second) first = entry;
+    const auto& [due, urgency] = entry->second;
+    if (due > now || running_.contains(entry->first)) continue;
+    const bool is_first = first == due_.end() || urgency > first->second.urgency ||
+                          (urgency == first->second.urgency && due < first->second.due);
+    if (is_first) first = entry;
   }
   if (first == due_.end()) return std::nullopt;
   StackKey key = first->first;
-  running_.emplace(key, Running{.since = now, .waited = now - first->second});
+  running_.emplace(key, Running{.since = now, .waited = now - first->second.due});
   due_.erase(first);
   return key;
 }
@@ -86,8 +91,8 @@ std::optional<StackKey> Queue::take_due_locked(SteadyTime now) {
 SteadyTime Queue::next_due_locked() const {
   // With no key due: an hour, rather than SteadyTime::max(), which overflows in wait_until.
   auto next = std::chrono::steady_clock::now() + std::chrono::hours(1);
-  for (const auto& [key, due] : due_) {
-    if (!running_.contains(key)) next = std::min(next, due);
+  for (const auto& [key, wanted] : due_) {
+    if (!running_.contains(key)) next = std::min(next, wanted.due);
   }
   return next;
 }

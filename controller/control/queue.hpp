@@ -28,11 +28,16 @@ struct QueueLoad {
 /// The stacks that want attention, each at most once, and when.
 ///
 /// A stack that is being worked on is never handed out again until done(); adding it meanwhile
-/// keeps the request for later. Of several requests for one stack the earliest time wins, and of
-/// several stacks the one that was due first. All members may be called from any thread.
+/// keeps the request for later. Of several requests for one stack the earliest time and the higher
+/// urgency win; of several stacks the more urgent, then the one that was due first. All members may
+/// be called from any thread.
 class Queue {
  public:
-  void add(StackKey key, SteadyTime due);
+  enum class Urgency {
+    Listed,   ///< Found by listing everything: a thousand of them must not delay one that changed.
+    Changed,  ///< Something happened to it, or it asked for this moment.
+  };
+  void add(StackKey key, SteadyTime due, Urgency urgency = Urgency::Changed);
 
   /// Waits for a stack that is due and not being worked on. Empty once `stop` is requested.
   std::optional<StackKey> take(std::stop_token stop);
@@ -58,7 +63,11 @@ class Queue {
 
   mutable std::mutex mutex_;
   std::condition_variable_any changed_;
-  std::map<StackKey, SteadyTime> due_;  // guarded by mutex_
+  struct Wanted {
+    SteadyTime due;
+    Urgency urgency = Urgency::Changed;
+  };
+  std::map<StackKey, Wanted> due_;  // guarded by mutex_
   struct Running {
     SteadyTime since;
     std::chrono::nanoseconds waited{0};

@@ -76,6 +76,7 @@ Result<std::chrono::milliseconds> Reconciler::reconcile(const StackKey& key, std
   auto loaded = load_stack(parts_.objects, key);
   if (!loaded && loaded.error().kind == ErrorKind::NotFound) {
     parts_.telemetry.forget(key);
+    budget_.forget(key);
     return std::chrono::milliseconds::max();
   }
   if (!loaded) return std::move(loaded).error();
@@ -129,7 +130,7 @@ Result<std::chrono::milliseconds> Reconciler::reconcile(const StackKey& key, std
 
   // report
   log_plan(stack, plan);
-  record_events(parts_.objects, stack, events, now);
+  record_events(parts_.objects, stack, budget_.admit(key, events, parts_.clock.steady_now()), now);
   count_pass(parts_.telemetry, stack, plan.status, now);
   Stack after = stack;
   after.status = plan.status;

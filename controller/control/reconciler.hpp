@@ -7,6 +7,7 @@
 #include <string>
 
 #include "catalog/catalog.hpp"
+#include "control/event_budget.hpp"
 #include "control/observe.hpp"
 #include "objects/object_api.hpp"
 #include "platform/platform.hpp"
@@ -29,7 +30,8 @@ struct ReconcilerParts {
 };
 
 /// One pass over one stack: observe → plan → write the intent → act → report. The only place that
-/// knows this order. Keeps nothing between passes; different stacks from different threads at once.
+/// knows this order. Keeps nothing between passes but how much was told; different stacks from
+/// different threads at once.
 class Reconciler {
  public:
   explicit Reconciler(ReconcilerParts parts) : parts_(std::move(parts)) {}
@@ -40,6 +42,7 @@ class Reconciler {
 
  private:
   ReconcilerParts parts_;
+  EventBudget budget_;
 };
 
 }  // namespace stackspec

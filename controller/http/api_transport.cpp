@@ -248,10 +248,16 @@ void demand_name(SSL_CTX* context, const std::string& name) {
   X509_VERIFY_PARAM_set1_host(wanted, name.c_str(), name.size());
 }
 
-Result<void> present(SSL_CTX* context, const ServerAddress& address) {
-  const std::string chain = TRY(text_of(address.certificate));
-  const std::string key = TRY(text_of(address.key));
-  boost::system::error_code failed;
+Result<ClientIdentity::Pair> identity_of(const ServerAddress& address) {
+  if (address.identity) return address.identity->get();
+  ClientIdentity::Pair pair;
+  pair.certificate = TRY(text_of(address.certificate));
+  pair.key = TRY(text_of(address.key));
+  return pair;
+}
+
+Result<void> present(SSL_CTX* context, const ClientIdentity::Pair& identity) {
+  const auto& [chain, key] = identity;
   const std::unique_ptr<BIO, Free> bio(
       BIO_new_mem_buf(chain.data(), static_cast<int>(chain.size())));
   const std::unique_ptr<X509, Free> leaf(PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr));
@@ -275,12 +281,14 @@ Result<void> present(SSL_CTX* context, const ServerAddress& address) {
 
 Result<void> prepare(SSL_CTX* context, const ServerAddress& address) {
   SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
+  SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);  // most connections are watches that wait
   const std::string authorities = TRY(text_of(address.ca));
   const std::string where = address.ca.file.empty() ? "" : " " + address.ca.file;
   auto trusted = trust_only(context, authorities);
   if (!trusted) return std::move(trusted).error().in("certificate authority" + where);
   demand_name(context, address.verify_name.empty() ? address.host : address.verify_name);
-  if (!address.certificate.empty()) TRY(present(context, address));
+  const auto identity = TRY(identity_of(address));
+  if (!identity.certificate.empty()) TRY(present(context, identity));
   return {};
 }
 
@@ -341,7 +349,7 @@ class AtWork {
 
 class Exchange {
  public:
-  Exchange(whttp::client::http_client& client, const HttpRequest& request, const std::string& where,
+  Exchange(whttp::client::http_client client, const HttpRequest& request, const std::string& where,
            const std::shared_ptr<AtWork>& at_work)
       : incoming_(std::make_shared<Incoming>()),
         words_(request.method + " " + where + request.path.substr(0, request.path.find('?'))) {
@@ -448,7 +456,7 @@ class Exchange {
 class RestTransport final : public ApiTransport {
  public:
   explicit RestTransport(const ServerAddress& address)
-      : host_header_(address.verify_name),
+      : address_(address),
         where_((address.plain ? "http://" : "https://") + address.host + ":" +
                std::to_string(address.port)),
         client_(where_, config(address)) {}
@@ -456,7 +464,7 @@ class RestTransport final : public ApiTransport {
   RestTransport& operator=(const RestTransport&) = delete;
   /// A cancelled request ends on the library's thread. One still under way when the process ends
   /// would never be freed.
-  ~RestTransport() override { at_work_->wait_for_none(std::chrono::seconds(2)); }
+  ~RestTransport() override { at_work_->wait_for_none(std::chrono::seconds(10)); }
 
   Result<HttpResponse> send(const HttpRequest& request, milliseconds timeout,
                             std::stop_token stop) override {
@@ -502,8 +510,19 @@ class RestTransport final : public ApiTransport {
   HttpRequest with_host(const HttpRequest& request) const {
     HttpRequest named = request;
     // The library takes the name to verify and to send (SNI) from this header.
-    if (!host_header_.empty()) named.headers["host"] = host_header_;
+    if (!address_.verify_name.empty()) named.headers["host"] = address_.verify_name;
     return named;
+  }
+
+  /// A connection keeps the certificate that it was opened with.
+  whttp::client::http_client client() {
+    if (!address_.identity) return client_;
+    const std::lock_guard lock(mutex_);
+    const int changes = address_.identity->changes();
+    if (changes != identity_changes_)
+      client_ = whttp::client::http_client(where_, config(address_));
+    identity_changes_ = changes;
+    return client_;
   }
 
   /// Sends the request and waits for the head of its answer. Where the library could not send a
@@ -513,7 +532,7 @@ class RestTransport final : public ApiTransport {
     constexpr int kMostNeverOpened = 20;
     for (int tried = 0;; ++tried) {
       if (stop.stop_requested()) return cancelled(request);
-      exchange.emplace(client_, with_host(request), where_, at_work_);
+      exchange.emplace(client(), with_host(request), where_, at_work_);
       auto answered = exchange->head(until, stop);
       if (answered || !exchange->unsent() || tried == kMostNeverOpened) return answered;
     }
@@ -546,10 +565,12 @@ class RestTransport final : public ApiTransport {
     return {ErrorKind::Cancelled, request.method + " " + where_ + ": cancelled"};
   }
 
-  std::string host_header_;
-  std::string where_;
+  const ServerAddress address_;
+  const std::string where_;
   std::shared_ptr<AtWork> at_work_ = std::make_shared<AtWork>();
-  whttp::client::http_client client_;
+  std::mutex mutex_;
+  int identity_changes_ = 0;           // guarded by mutex_
+  whttp::client::http_client client_;  // guarded by mutex_ where there is an identity that changes
 };
 
 Result<void> check(const ServerAddress& address) {

@@ -4,9 +4,11 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <stop_token>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "base/result.hpp"
 #include "http/http.hpp"
@@ -22,6 +24,35 @@ struct Pem {
   bool empty() const { return file.empty() && text.empty(); }
 };
 
+/// A certificate and key that change while they are in use. Any thread.
+class ClientIdentity {
+ public:
+  struct Pair {
+    std::string certificate;
+    std::string key;
+    friend bool operator==(const Pair&, const Pair&) = default;
+  };
+  void set(Pair pair) {
+    const std::lock_guard lock(mutex_);
+    if (pair == pair_) return;
+    pair_ = std::move(pair);
+    ++changes_;
+  }
+  Pair get() const {
+    const std::lock_guard lock(mutex_);
+    return pair_;
+  }
+  int changes() const {
+    const std::lock_guard lock(mutex_);
+    return changes_;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  Pair pair_;        // guarded by mutex_
+  int changes_ = 0;  // guarded by mutex_
+};
+
 struct ServerAddress {
   std::string host;  ///< A name or an IPv4 address.
   int port = 443;
@@ -29,6 +60,8 @@ struct ServerAddress {
   Pem ca;              ///< The only authorities that are trusted; needed unless plain.
   Pem certificate;     ///< Who we are, with `key`; may be empty.
   Pem key;
+  /// In place of these two. Shared with who sets it; each change means new connections.
+  std::shared_ptr<ClientIdentity> identity = {};
   std::string verify_name;  ///< What the certificate has to name; `host` when empty.
 };
 

@@ -8,7 +8,9 @@
 #include <nlohmann/json.hpp>
 
 #include "api/codec.hpp"
+#include "base/base64.hpp"
 #include "base/file.hpp"
+#include "base/log.hpp"
 
 namespace stackspec {
 namespace {
@@ -71,25 +73,6 @@ Result<void> read_server(const std::string& url, ClusterAccess& access) {
   return invalid("server \"" + url + "\" must begin with https://");
 }
 
-Result<std::string> base64_decoded(const std::string& text) {
-  static constexpr std::string_view kAlphabet =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string bytes;
-  unsigned bits = 0;
-  int count = 0;
-  for (const char letter : text) {
-    if (letter == '=' || letter == '\n' || letter == ' ') continue;
-    const auto value = kAlphabet.find(letter);
-    if (value == std::string_view::npos) return invalid("it is not base64");
-    bits = (bits << 6U) | static_cast<unsigned>(value);
-    count += 6;
-    if (count < 8) continue;
-    count -= 8;
-    bytes += static_cast<char>((bits >> static_cast<unsigned>(count)) & 0xFFU);
-  }
-  return bytes;
-}
-
 /// `name-data` (base64 in the file) or `name` (a path, relative to the kubeconfig).
 Result<Pem> read_pem(const json& entry, const std::string& name, const fs::path& folder) {
   Pem pem;
@@ -105,14 +88,27 @@ Result<Pem> read_pem(const json& entry, const std::string& name, const fs::path&
   return pem;
 }
 
-Result<json> named(const json& config, const char* list, const char* inner,
-                   const std::string& name) {
-  const auto entries = config.find(list);
-  if (entries != config.end() && entries->is_array()) {
+/// One kubeconfig; paths in it are relative to its folder.
+struct ConfigFile {
+  fs::path folder;
+  json config;
+};
+
+struct Named {
+  fs::path folder;
+  json entry;
+};
+
+/// Of several files the first that has it counts, as in kubectl.
+Result<Named> named(const std::vector<ConfigFile>& files, const char* list, const char* inner,
+                    const std::string& name) {
+  for (const auto& [folder, config] : files) {
+    const auto entries = config.find(list);
+    if (entries == config.end() || !entries->is_array()) continue;
     for (const json& entry : *entries) {
       if (!entry.is_object() || text_at(entry, "name") != name) continue;
       const auto found = entry.find(inner);
-      if (found != entry.end() && found->is_object()) return *found;
+      if (found != entry.end() && found->is_object()) return Named{folder, *found};
     }
   }
   return invalid(std::string(list) + ": there is none named \"" + name + "\"");
@@ -123,7 +119,9 @@ Result<void> read_cluster(const json& cluster, const fs::path& folder, ClusterAc
   if (cluster.value("insecure-skip-tls-verify", false)) {
     return invalid("insecure-skip-tls-verify is not supported; give certificate-authority-data");
   }
-  if (!text_at(cluster, "proxy-url").empty()) return invalid("proxy-url is not supported");
+  if (!text_at(cluster, "proxy-url").empty()) {
+    return invalid("proxy-url is not supported: the API server must be reached directly");
+  }
   access.server.ca = TRY(read_pem(cluster, "certificate-authority", folder));
   if (access.server.ca.empty() && !access.server.plain) access.server.ca.file = kSystemAuthorities;
   access.server.verify_name = text_at(cluster, "tls-server-name");
@@ -162,55 +160,75 @@ Result<void> read_user(const json& user, const fs::path& folder, ClusterAccess& 
   const auto exec = user.find("exec");
   if (exec == user.end() || !exec->is_object()) return {};
   access.exec = plugin_of(*exec, folder);
+  access.server.identity = std::make_shared<ClientIdentity>();
   if (access.exec->command.empty()) return invalid("exec: command is missing");
   return {};
 }
 
-Result<ClusterAccess> access_of(const json& config, const fs::path& folder, std::string context) {
-  if (context.empty()) context = text_at(config, "current-context");
+Result<ClusterAccess> access_of(const std::vector<ConfigFile>& files, std::string context) {
+  for (const auto& file : files) {
+    if (context.empty()) context = text_at(file.config, "current-context");
+  }
   if (context.empty()) return invalid("there is no current-context");
-  const json chosen = TRY(named(config, "contexts", "context", context));
+  const Named named_context = TRY(named(files, "contexts", "context", context));
+  const json& chosen = named_context.entry;
   ClusterAccess access;
-  const json cluster = TRY(named(config, "clusters", "cluster", text_at(chosen, "cluster")));
-  TRY(read_cluster(cluster, folder, access));
+  const Named cluster = TRY(named(files, "clusters", "cluster", text_at(chosen, "cluster")));
+  TRY(read_cluster(cluster.entry, cluster.folder, access));
   access.ns = text_at(chosen, "namespace");
   if (!text_at(chosen, "user").empty()) {
-    const json user = TRY(named(config, "users", "user", text_at(chosen, "user")));
-    TRY(read_user(user, folder, access));
+    const Named user = TRY(named(files, "users", "user", text_at(chosen, "user")));
+    TRY(read_user(user.entry, user.folder, access));
   }
   return access;
 }
 
-/// Of a list like PATH; they are not merged. The whole text when none exists, for the message.
-std::string first_existing(const std::string& list) {
-  std::error_code ignored;
-  for (std::size_t from = 0; from <= list.size();) {
-    const auto end = std::min(list.find(':', from), list.size());
-    const std::string one = list.substr(from, end - from);
-    if (!one.empty() && fs::exists(one, ignored)) return one;
-    from = end + 1;
-  }
-  return list;
+Result<ConfigFile> read_config(const std::string& path) {
+  const std::string text = TRY(read_file(path, 1U << 20U));
+  const auto documents = TRY(parse_yaml(text));
+  if (documents.size() != 1) return invalid("it must be one YAML document");
+  ConfigFile file{fs::absolute(path).parent_path(), json::parse(documents.front().json)};
+  if (!file.config.is_object()) return invalid("it must be a YAML mapping");
+  return file;
 }
 
-}  // namespace
-
-Result<ClusterAccess> access_from_kubeconfig(const std::string& path, const std::string& context) {
-  const std::string where = "kubeconfig " + path;
-  auto text = read_file(path, 1U << 20U);
-  if (!text) return std::move(text).error().in(where);
-  auto documents = parse_yaml(*text);
-  if (!documents) return std::move(documents).error().in(where);
-  if (documents->size() != 1) return invalid(where + ": it must be one YAML document");
+Result<ClusterAccess> access_from_files(const std::vector<std::string>& paths,
+                                        const std::string& context) {
+  std::string where = "kubeconfig";
   try {
-    const json config = json::parse(documents->front().json);
-    if (!config.is_object()) return invalid(where + ": it must be a YAML mapping");
-    auto access = access_of(config, fs::absolute(path).parent_path(), context);
+    std::vector<ConfigFile> files;
+    for (const auto& path : paths) {
+      auto file = read_config(path);
+      if (!file) return std::move(file).error().in("kubeconfig " + path);
+      files.push_back(std::move(file).value());
+      where += " " + path;
+    }
+    auto access = access_of(files, context);
     if (!access) return std::move(access).error().in(where);
     return access;
   } catch (const json::exception& failure) {
     return invalid(where + ": " + failure.what());
   }
+}
+
+/// Those of a list like PATH that exist; the list itself when none does, for the message.
+std::vector<std::string> existing(const std::string& list) {
+  std::vector<std::string> found;
+  std::error_code ignored;
+  for (std::size_t from = 0; from <= list.size();) {
+    const auto end = std::min(list.find(':', from), list.size());
+    const std::string one = list.substr(from, end - from);
+    if (!one.empty() && fs::exists(one, ignored)) found.push_back(one);
+    from = end + 1;
+  }
+  if (found.empty()) found.push_back(list);
+  return found;
+}
+
+}  // namespace
+
+Result<ClusterAccess> access_from_kubeconfig(const std::string& path, const std::string& context) {
+  return access_from_files({path}, context);
 }
 
 Result<ClusterAccess> access_in_pod(const std::string& folder) {
@@ -234,10 +252,25 @@ Result<ClusterAccess> access_in_pod(const std::string& folder) {
   return access;
 }
 
+namespace {
+
+/// Other clients would go through it; whoever set it has to know that this one does not.
+void tell_of_proxy() {
+  for (const char* name : {"HTTPS_PROXY", "https_proxy"}) {
+    if (environment(name).empty()) continue;
+    log::info("no proxy is used",
+              {{"detail", std::string(name) + " is set; the API server is called without it"}});
+    return;
+  }
+}
+
+}  // namespace
+
 Result<ClusterAccess> find_access(const std::string& kubeconfig) {
+  tell_of_proxy();
   if (!kubeconfig.empty()) return access_from_kubeconfig(kubeconfig);
   const std::string named = environment("KUBECONFIG");
-  if (!named.empty()) return access_from_kubeconfig(first_existing(named));
+  if (!named.empty()) return access_from_files(existing(named), "");
   auto pod = access_in_pod();
   if (pod || pod.error().kind != ErrorKind::NotFound) return pod;
   const std::string of_home = environment("HOME") + "/.kube/config";

@@ -13,7 +13,8 @@
 
 namespace stackspec {
 
-/// A program that a kubeconfig names, which prints the token (client.authentication.k8s.io).
+/// A program that a kubeconfig names, which prints a token or a client certificate
+/// (client.authentication.k8s.io).
 struct ExecPlugin {
   std::string command;
   std::vector<std::string> args;
@@ -41,9 +42,8 @@ Result<ClusterAccess> access_in_pod(
 Result<ClusterAccess> access_from_kubeconfig(const std::string& path,
                                              const std::string& context = "");
 
-/// The kubeconfig when one is given, else the first that exists of $KUBECONFIG, else the pod's,
-/// else
-/// ~/.kube/config. Error: NotFound, saying what was looked for.
+/// The kubeconfig when one is given, else those of $KUBECONFIG that exist, merged as kubectl does,
+/// else the pod's, else ~/.kube/config. Error: NotFound, saying what was looked for.
 Result<ClusterAccess> find_access(const std::string& kubeconfig);
 
 /// What goes into `Authorization`. Any thread.
@@ -62,7 +62,8 @@ std::unique_ptr<Credentials> make_credentials(const ClusterAccess& access, const
 
 /// Runs the plugin. Error: Forbidden, with its last words.
 struct ExecToken {
-  std::string token;
+  std::string token;  ///< May be empty when there is an identity.
+  ClientIdentity::Pair identity = {};
   std::optional<WallTime> expires = {};
 };
 Result<ExecToken> run_exec_plugin(const ExecPlugin& plugin);

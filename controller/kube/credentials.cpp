@@ -37,19 +37,19 @@ class RenewedCredentials : public Credentials {
 
   Result<std::string> authorization() final {
     const std::lock_guard lock(mutex_);
-    if (!token_.empty() && clock_.steady_now() < renew_at_) return bearer(token_);
+    if (token_ && clock_.steady_now() < renew_at_) return bearer(*token_);
     auto renewed = renew();
     if (renewed) {
       token_ = renewed->token;
-      log::mask(token_);
+      log::mask(*token_);
       renew_at_ = renewed->renew_at;
-    } else if (token_.empty()) {
+    } else if (!token_) {
       return std::move(renewed).error();
     } else {
       log::warn("token not renewed", {{"detail", renewed.error().message}});
       renew_at_ = clock_.steady_now() + std::chrono::seconds(10);
     }
-    return bearer(token_);
+    return bearer(*token_);
   }
 
   void refused() final {
@@ -67,8 +67,8 @@ class RenewedCredentials : public Credentials {
 
  private:
   std::mutex mutex_;
-  std::string token_;         // guarded by mutex_
-  SteadyTime renew_at_ = {};  // guarded by mutex_
+  std::optional<std::string> token_;  // guarded by mutex_
+  SteadyTime renew_at_ = {};          // guarded by mutex_
 };
 
 class FileCredentials final : public RenewedCredentials {
@@ -90,24 +90,28 @@ class FileCredentials final : public RenewedCredentials {
 
 class ExecCredentials final : public RenewedCredentials {
  public:
-  ExecCredentials(ExecPlugin plugin, const Clock& clock)
-      : RenewedCredentials(clock), plugin_(std::move(plugin)) {}
+  ExecCredentials(ExecPlugin plugin, std::shared_ptr<ClientIdentity> identity, const Clock& clock)
+      : RenewedCredentials(clock), plugin_(std::move(plugin)), identity_(std::move(identity)) {}
 
  private:
   Result<Renewed> renew() override {
     const ExecToken got = TRY(run_exec_plugin(plugin_));
+    if (identity_) identity_->set(got.identity);
     const auto now = clock_.steady_now();
     if (!got.expires) return Renewed{got.token, SteadyTime::max()};
     return Renewed{got.token, now + (*got.expires - clock_.wall_now()) - kBeforeItEnds};
   }
 
   ExecPlugin plugin_;
+  std::shared_ptr<ClientIdentity> identity_;
 };
 
 }  // namespace
 
 std::unique_ptr<Credentials> make_credentials(const ClusterAccess& access, const Clock& clock) {
-  if (access.exec) return std::make_unique<ExecCredentials>(*access.exec, clock);
+  if (access.exec) {
+    return std::make_unique<ExecCredentials>(*access.exec, access.server.identity, clock);
+  }
   if (!access.token_file.empty()) {
     return std::make_unique<FileCredentials>(access.token_file, clock);
   }

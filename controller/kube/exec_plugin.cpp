@@ -99,16 +99,20 @@ Result<ExecToken> token_of(const ExecPlugin& plugin, const std::string& output) 
   if (!answer.is_object() || status == answer.end() || !status->is_object()) {
     return forbidden(plugin, "it did not print an ExecCredential");
   }
-  const auto token = status->find("token");
-  if (token == status->end() || !token->is_string() || token->get<std::string>().empty()) {
-    return forbidden(plugin, "it gave no token; client certificates of plugins are not supported");
-  }
+  const auto text = [&](const char* name) {
+    const auto found = status->find(name);
+    return found != status->end() && found->is_string() ? found->get<std::string>() : "";
+  };
   ExecToken made;
-  made.token = token->get<std::string>();
-  const auto expires = status->find("expirationTimestamp");
-  if (expires != status->end() && expires->is_string()) {
-    made.expires = parse_rfc3339(expires->get<std::string>());
+  made.token = text("token");
+  made.identity = {text("clientCertificateData"), text("clientKeyData")};
+  if (made.identity.certificate.empty() != made.identity.key.empty()) {
+    return forbidden(plugin, "of a client certificate and its key it gave only one");
   }
+  if (made.token.empty() && made.identity.key.empty()) {
+    return forbidden(plugin, "it gave neither a token nor a client certificate");
+  }
+  made.expires = parse_rfc3339(text("expirationTimestamp"));
   return made;
 }
 

@@ -2,6 +2,7 @@
 #include "kube/kube_objects.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
@@ -9,6 +10,7 @@
 #include <thread>
 #include <tuple>
 
+#include "kube/initial_events.hpp"
 #include "kube/watch.hpp"
 #include "kube/wire.hpp"
 
@@ -218,9 +220,11 @@ class ServerObjects final : public KubeObjects {
 
   Result<void> list_one(const KindInfo& kind, const std::string& ns, ObjectList& all);
   Result<void> list_pages(const KindInfo& kind, const std::string& ns, ObjectList& all);
+  bool list_stream(const KindInfo& kind, const std::string& ns, ObjectList& all);
 
   KubeOptions options_;
-  Requests requests_;
+  std::atomic<bool> may_stream_{true};  ///< No server has refused it yet.
+  ApiRequests requests_;
 };
 
 Result<ObjectList> ServerObjects::list(const std::string& kind_name, const std::string& ns) {
@@ -270,11 +274,36 @@ Result<void> ServerObjects::list_pages(const KindInfo& kind, const std::string& 
       return Error{ErrorKind::Unavailable, doing + ": the answer is no list"};
     }
     all.resource_version = TRY(version_of(*metadata));
-    next = metadata->value("continue", std::string());
+    const bool is_first = next.empty();
+    next = text_at(*metadata, "continue");
+    // More pages would be read from the server's disk; a stream comes from its memory.
+    if (is_first && !next.empty() && list_stream(kind, ns, all)) return {};
     if (items == page->end() || !items->is_array()) continue;
     for (auto& item : *items) all.items.push_back(TRY(object_of(kind, std::move(item))));
   } while (!next.empty());
   return {};
+}
+
+/// A watch that begins with all there is, as of now, and says when that was all. False: not to be
+/// had here; `all` is then what it was.
+bool ServerObjects::list_stream(const KindInfo& kind, const std::string& ns, ObjectList& all) {
+  if (!may_stream_.load()) return false;
+  InitialEvents initial(kind);
+  std::stop_source ended;
+  const std::stop_callback by_owner(options_.stop, [&] { ended.request_stop(); });
+  const auto answer = requests_.stream(
+      collection_path(kind, ns) + selection_of(kind) +
+          "watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&"
+          "allowWatchBookmarks=true&timeoutSeconds=60",
+      [&](std::string_view line) {
+        if (!initial.take(line)) ended.request_stop();
+      },
+      ended.get_token());
+  if (answer && (answer->status == 400 || answer->status == 422)) may_stream_.store(false);
+  auto complete = initial.all();
+  if (!complete) return false;
+  all = std::move(*complete);
+  return true;
 }
 
 Result<void> ServerObjects::remove(const ObjectKey& key, const std::string& uid,

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <stop_token>
 #include <string>
 
@@ -20,7 +21,7 @@ struct LeaseTimes {
   std::chrono::milliseconds duration{15000};  ///< Others take a Lease not renewed for so long.
   std::chrono::milliseconds renew_deadline{10000};  ///< We stop writing that much earlier.
   std::chrono::milliseconds renew_every{2000};
-  std::chrono::milliseconds look_every{500};  ///< Of a standby: handover is seen so soon.
+  std::chrono::milliseconds look_every{3000};  ///< Of a standby that was told nothing so long.
 };
 
 class Leadership {
@@ -35,7 +36,8 @@ class Leadership {
 
   /// Steps until `stop`, or until we led and may not any more; true in the latter case: the process
   /// has to end at once, because what it has begun may meet the work of the next leader.
-  /// `on_started` is called once, when we begin to lead.
+  /// `on_started` is called once, when we begin to lead. A standby watches the Lease: while it is
+  /// renewed nothing is asked, and what is given back is taken at once.
   bool run(const std::function<void()>& on_started, std::stop_token stop);
 
   /// Gives the Lease back so that another need not wait. Only after all work has ended.
@@ -44,12 +46,19 @@ class Leadership {
   bool leads() const { return leads_.load(); }
   /// The gate: may something be written at this moment? Any thread.
   bool may_write() const;
+  /// The renewals have stopped, and so has what would end this process for it. Any thread.
+  bool is_stuck() const;
   /// Whoever holds the Lease, as last seen; for logs. Called by the thread of step().
   const std::string& holder() const { return seen_holder_; }
 
  private:
-  void take(Object lease, SteadyTime began);
-  void won(const Object& lease, SteadyTime began);
+  /// `lease` as it is stored now, or as the watch told.
+  void judge(Object lease, SteadyTime began);
+  bool take(Object lease, SteadyTime began);
+  void won(Object lease, SteadyTime began);
+  bool give_back(Object lease);
+  /// How long a standby may wait for news before it looks by itself.
+  std::chrono::milliseconds patience() const;
 
   ObjectApi& objects_;
   const ObjectKey key_;
@@ -61,6 +70,9 @@ class Leadership {
   std::string seen_holder_;
   std::string seen_record_;  ///< What the Lease said when it last changed, and when that was.
   SteadyTime seen_at_{};
+  std::chrono::milliseconds seen_duration_{0};
+  std::int64_t seen_version_ = 0;
+  std::optional<Object> held_;  ///< As we wrote it last: a renewal need not read it first.
 };
 
 /// Everything passes but writes at a moment when `leadership` may not: those are Cancelled before

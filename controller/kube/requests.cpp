@@ -3,9 +3,8 @@
 
 #include <algorithm>
 #include <charconv>
-#include <condition_variable>
-#include <mutex>
 
+#include "base/pause.hpp"
 #include "kube/wire.hpp"
 
 namespace stackspec {
@@ -14,7 +13,6 @@ using std::chrono::milliseconds;
 
 namespace {
 
-constexpr int kMostTries = 10;
 constexpr int kMostBroken = 2;
 constexpr milliseconds kAfterBroken{100};
 
@@ -25,14 +23,6 @@ milliseconds left_until(SteadyClock::time_point until) {
 }
 
 }  // namespace
-
-bool pause_for(milliseconds time, const std::stop_token& stop) {
-  std::mutex mutex;
-  std::condition_variable_any never;
-  std::unique_lock lock(mutex);
-  never.wait_for(lock, stop, time, [] { return false; });
-  return !stop.stop_requested();
-}
 
 milliseconds retry_after(const HttpResponse& response) {
   const auto header = response.headers.find("retry-after");
@@ -45,16 +35,16 @@ milliseconds retry_after(const HttpResponse& response) {
   return std::chrono::seconds(std::min(seconds, 60));
 }
 
-Requests::Requests(std::unique_ptr<ApiTransport> transport,
-                   std::unique_ptr<Credentials> credentials, std::string path_prefix, KubePace pace,
-                   std::stop_token stop)
+ApiRequests::ApiRequests(std::unique_ptr<ApiTransport> transport,
+                         std::unique_ptr<Credentials> credentials, std::string path_prefix,
+                         KubePace pace, std::stop_token stop)
     : transport_(std::move(transport)),
       credentials_(std::move(credentials)),
       path_prefix_(std::move(path_prefix)),
       pace_(pace),
       stop_(std::move(stop)) {}
 
-Result<HttpRequest> Requests::authorised(const HttpRequest& request) {
+Result<HttpRequest> ApiRequests::authorised(const HttpRequest& request) {
   HttpRequest made = request;
   made.path = path_prefix_ + request.path;
   made.headers["accept"] = "application/json";
@@ -64,7 +54,25 @@ Result<HttpRequest> Requests::authorised(const HttpRequest& request) {
   return made;
 }
 
-Result<HttpResponse> Requests::send_once(const HttpRequest& request, milliseconds timeout) {
+bool Slots::take(SteadyClock::time_point until, const std::stop_token& stop) {
+  std::unique_lock lock(mutex_);
+  if (!changed_.wait_until(lock, stop, until, [this] { return free_ > 0; })) return false;
+  --free_;
+  return true;
+}
+
+void Slots::give_back() {
+  const std::lock_guard lock(mutex_);
+  ++free_;
+  changed_.notify_one();
+}
+
+milliseconds ApiRequests::turn_to_repeat() {
+  const std::lock_guard lock(mutex_);
+  return repetitions_.reserve(SteadyClock::now());
+}
+
+Result<HttpResponse> ApiRequests::send_once(const HttpRequest& request, milliseconds timeout) {
   auto answer = transport_->send(TRY(authorised(request)), timeout, stop_);
   if (!answer || answer->status != 401) return answer;
   // A 401 was not acted upon: with a newer token the same request is tried once more.
@@ -74,12 +82,17 @@ Result<HttpResponse> Requests::send_once(const HttpRequest& request, millisecond
   return transport_->send(TRY(authorised(request)), timeout, stop_);
 }
 
-Result<HttpResponse> Requests::send(const HttpRequest& request) {
+Result<HttpResponse> ApiRequests::send(const HttpRequest& request) {
   const bool reads = request.method == "GET";
   const auto until = SteadyClock::now() + (reads ? pace_.read_timeout : pace_.write_timeout);
   int broken = 0;
   for (int tried = 1;; ++tried) {
+    if (!slots_.take(until, stop_)) {
+      if (stop_.stop_requested()) return Error{ErrorKind::Cancelled, "cancelled"};
+      return Error{ErrorKind::Unavailable, "too many requests are waiting for the API server"};
+    }
     auto answer = send_once(request, left_until(until));
+    slots_.give_back();
     milliseconds wait{0};
     if (!answer) {
       const bool again =
@@ -89,22 +102,24 @@ Result<HttpResponse> Requests::send(const HttpRequest& request) {
     } else if (answer->status == 429 || (reads && answer->status >= 500)) {
       wait = retry_after(*answer);
     }
-    if (wait.count() == 0 || tried == kMostTries || wait >= left_until(until)) return answer;
+    if (wait.count() == 0 || tried == pace_.most_tries) return answer;
+    wait = std::max(wait, turn_to_repeat());
+    if (wait >= left_until(until)) return answer;
     if (!pause_for(wait, stop_)) return Error{ErrorKind::Cancelled, "cancelled"};
   }
 }
 
-Result<std::string> Requests::call(const KindInfo& kind, const HttpRequest& request,
-                                   const std::string& doing) {
+Result<std::string> ApiRequests::call(const KindInfo& kind, const HttpRequest& request,
+                                      const std::string& doing) {
   auto answer = send(request);
   if (!answer) return std::move(answer).error().in(doing);
   if (answer->status >= 200 && answer->status < 300) return std::move(answer->body);
   return error_of(refusal_of(answer->status, answer->body), kind, doing);
 }
 
-Result<HttpResponse> Requests::stream(const std::string& path,
-                                      const std::function<void(std::string_view)>& on_line,
-                                      const std::stop_token& stop) {
+Result<HttpResponse> ApiRequests::stream(const std::string& path,
+                                         const std::function<void(std::string_view)>& on_line,
+                                         const std::stop_token& stop) {
   HttpRequest request;
   request.path = path;
   auto answer = transport_->stream(TRY(authorised(request)), pace_.watch_silence, on_line, stop);

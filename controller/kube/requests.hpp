@@ -2,12 +2,15 @@
 #pragma once
 
 #include <chrono>
+#include <condition_variable>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <stop_token>
 #include <string>
 #include <string_view>
 
+#include "base/token_bucket.hpp"
 #include "http/api_transport.hpp"
 #include "kube/access.hpp"
 #include "kube/kinds.hpp"
@@ -22,17 +25,33 @@ struct KubePace {
   std::chrono::milliseconds watch_silence{90000};  ///< Bookmarks come about every minute.
   std::chrono::milliseconds first_pause{1600};     ///< Half of it at least; then doubled.
   std::chrono::milliseconds longest_pause{30000};
+  int most_tries = 10;                          ///< Of one call.
   std::chrono::milliseconds short_watch{1000};  ///< A watch ended sooner without news has failed.
 };
 
-/// Requests to one API server with credentials, and the waiting that it asks for.
-class Requests {
+/// So many at a time; the others wait for their turn. Any thread.
+class Slots {
  public:
-  Requests(std::unique_ptr<ApiTransport> transport, std::unique_ptr<Credentials> credentials,
-           std::string path_prefix, KubePace pace, std::stop_token stop);
+  explicit Slots(int free) : free_(free) {}
+  /// False: none came free before `until`, or stopped.
+  bool take(std::chrono::steady_clock::time_point until, const std::stop_token& stop);
+  void give_back();
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable_any changed_;
+  int free_ = 0;  // guarded by mutex_
+};
+
+/// Requests to one API server with credentials, and the waiting that it asks for.
+class ApiRequests {
+ public:
+  ApiRequests(std::unique_ptr<ApiTransport> transport, std::unique_ptr<Credentials> credentials,
+              std::string path_prefix, KubePace pace, std::stop_token stop);
 
   /// The body of a 2xx; what else came is made an Error by error_of(). Tried again: whatever got a
   /// 429 with Retry-After; a GET also after a 5xx with Retry-After and after a broken connection.
+  /// All calls together: 16 at a time, and 10 repetitions a second after the first hundred.
   Result<std::string> call(const KindInfo& kind, const HttpRequest& request,
                            const std::string& doing);
 
@@ -45,6 +64,7 @@ class Requests {
 
  private:
   Result<HttpResponse> send(const HttpRequest& request);
+  std::chrono::milliseconds turn_to_repeat();
   Result<HttpResponse> send_once(const HttpRequest& request, std::chrono::milliseconds timeout);
   Result<HttpRequest> authorised(const HttpRequest& request);
 
@@ -53,10 +73,10 @@ class Requests {
   std::string path_prefix_;
   KubePace pace_;
   std::stop_token stop_;
+  Slots slots_{16};
+  std::mutex mutex_;
+  TokenBucket repetitions_{100, std::chrono::milliseconds(100)};  // guarded by mutex_
 };
-
-/// False: stopped before the time was over.
-bool pause_for(std::chrono::milliseconds time, const std::stop_token& stop);
 
 /// What the server asks to wait, up to a minute; 0 when it does not ask.
 std::chrono::milliseconds retry_after(const HttpResponse& response);

@@ -6,6 +6,7 @@
 
 #include "base/backoff.hpp"
 #include "base/log.hpp"
+#include "base/pause.hpp"
 #include "kube/wire.hpp"
 
 namespace stackspec {
@@ -32,7 +33,7 @@ bool is_expired(const Refusal& refusal) {
 /// One watch that outlives its streams.
 class Watch {
  public:
-  Watch(Requests& requests, const KindInfo& kind, const std::string& path, std::int64_t from,
+  Watch(ApiRequests& requests, const KindInfo& kind, const std::string& path, std::int64_t from,
         const std::function<void(const WatchEvent&)>& on_event)
       : requests_(requests),
         kind_(kind),
@@ -100,21 +101,15 @@ class Watch {
   /// False: this stream is of no more use.
   bool take(std::string_view line) {
     if (line.empty()) return true;
-    auto event = parse_answer(line);
+    auto event = parse_event(line);
     if (!event) {
-      broken_ = "a line is not JSON";
-      return false;
-    }
-    const std::string type = event->value("type", std::string());
-    auto object = event->find("object");
-    if (object == event->end() || !object->is_object()) {
-      broken_ = "an event without an object";
+      broken_ = event.error().message;
       return false;
     }
     ++events_;
-    if (type == "ERROR") return lose(*object);
-    if (type == "BOOKMARK") return take_bookmark(*object);
-    return take_event(type, std::move(*object));
+    if (event->type == "ERROR") return lose(event->object);
+    if (event->type == "BOOKMARK") return take_bookmark(event->object);
+    return take_event(event->type, std::move(event->object));
   }
 
   bool lose(const json& status) {
@@ -126,7 +121,8 @@ class Watch {
 
   bool take_bookmark(const json& object) {
     const auto metadata = object.find("metadata");
-    const auto version = metadata == object.end() ? Result<std::int64_t>(0) : version_of(*metadata);
+    const bool has = metadata != object.end() && metadata->is_object();
+    const auto version = has ? version_of(*metadata) : Result<std::int64_t>(0);
     if (version && *version > 0) seen_ = *version;
     failures_ = 0;
     return true;
@@ -160,7 +156,7 @@ class Watch {
     return pause_for(pause, stop);
   }
 
-  Requests& requests_;
+  ApiRequests& requests_;
   const KindInfo& kind_;
   const std::string& path_;
   std::int64_t seen_ = 0;
@@ -178,7 +174,7 @@ class Watch {
 
 }  // namespace
 
-Result<void> run_watch(Requests& requests, const KindInfo& kind, const std::string& path,
+Result<void> run_watch(ApiRequests& requests, const KindInfo& kind, const std::string& path,
                        std::int64_t from, const std::function<void(const WatchEvent&)>& on_event,
                        const std::stop_token& stop) {
   return Watch(requests, kind, path, from, on_event).run(stop);

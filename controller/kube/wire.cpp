@@ -10,6 +10,9 @@ namespace {
 
 using nlohmann::json;
 
+/// What is nested deeper could not be copied or written: that is done by recursion.
+constexpr int kDeepest = 256;
+
 json metadata_of(const Object& object) {
   auto metadata = json::object();
   if (!object.key.name.empty()) metadata["name"] = object.key.name;
@@ -53,11 +56,6 @@ void complete_event(json& event, const std::string& reporter) {
     time.insert(time.size() - 1, ".000000");
     event["eventTime"] = time;
   }
-}
-
-std::string text_at(const json& object, const char* name) {
-  const auto found = object.find(name);
-  return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
 }
 
 template <class Value>
@@ -110,19 +108,38 @@ Result<std::string> wire_text_with_status(const KindInfo& kind, const Object& ob
   return text_of(wire);
 }
 
+std::string text_at(const json& object, const char* name) {
+  const auto found = object.find(name);
+  return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+
 Result<json> parse_answer(std::string_view text) {
+  bool too_deep = false;
   // `managedFields` of a `metadata`, and of nothing else.
-  const auto keep = [inside = -2](int depth, json::parse_event_t event, json& parsed) mutable {
+  const auto keep = [inside = -2, &too_deep](int depth, json::parse_event_t event,
+                                             json& parsed) mutable {
+    too_deep = too_deep || depth > kDeepest;
+    if (too_deep) return false;
     if (event != json::parse_event_t::key) return true;
     if (depth <= inside) inside = -2;
     if (parsed == "metadata") inside = depth;
     return depth != inside + 1 || parsed != "managedFields";
   };
   auto answer = json::parse(text, keep, false);
-  if (!answer.is_object()) {
+  if (too_deep || !answer.is_object()) {
     return Error{ErrorKind::Unavailable, "the API server answered something that is not JSON"};
   }
   return answer;
+}
+
+Result<WireEvent> parse_event(std::string_view line) {
+  auto event = parse_answer(line);
+  if (!event) return Error{ErrorKind::Unavailable, "a line is not JSON"};
+  const auto object = event->find("object");
+  if (object == event->end() || !object->is_object()) {
+    return Error{ErrorKind::Unavailable, "an event without an object"};
+  }
+  return WireEvent{text_at(*event, "type"), std::move(*object)};
 }
 
 Result<std::int64_t> version_of(const json& metadata) {

@@ -22,6 +22,18 @@ Result<std::string> wire_text_with_status(const KindInfo& kind, const Object& ob
 /// JSON of an API server without managedFields, which nobody here reads. Error: Unavailable.
 Result<nlohmann::json> parse_answer(std::string_view text);
 
+/// One line of a watch.
+struct WireEvent {
+  std::string type;  ///< ADDED, BOOKMARK, ERROR, …
+  nlohmann::json object = nlohmann::json::object();
+};
+
+/// Error: Unavailable.
+Result<WireEvent> parse_event(std::string_view line);
+
+/// The text in a field of an object; empty when there is none.
+std::string text_at(const nlohmann::json& object, const char* name);
+
 /// Error: Unavailable, when it is no object.
 Result<Object> object_of(const KindInfo& kind, nlohmann::json&& json);
 

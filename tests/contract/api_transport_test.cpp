@@ -470,7 +470,7 @@ TEST(ApiTransport, ManyCallersAtOnceGetTheirOwnAnswers) {
 // ---- TLS ----
 
 /// Two authorities; the first has signed a server for 127.0.0.1, one for another name, one that is
-/// only called 127.0.0.1, and a client.
+/// only called 127.0.0.1, and two clients.
 class Certificates {
  public:
   Certificates() {
@@ -480,6 +480,7 @@ class Certificates {
     signed_by_ca("elsewhere", "/CN=elsewhere", "subjectAltName=DNS:kubernetes.default.svc");
     signed_by_ca("only-called", "/CN=127.0.0.1", "extendedKeyUsage=serverAuth");
     signed_by_ca("client", "/CN=stackspec-client", "extendedKeyUsage=clientAuth");
+    signed_by_ca("renewed", "/CN=renewed", "extendedKeyUsage=clientAuth");
   }
   std::string file(const std::string& name) const { return folder_ / name; }
   PeerTls server(const std::string& name) const {
@@ -581,6 +582,38 @@ TEST_F(ApiTransportTls, ShowsItsCertificate) {
   ASSERT_TRUE(answer) << answer.error().message;
   const std::lock_guard lock(mutex);
   EXPECT_EQ(seen, "stackspec-client");
+}
+
+TEST_F(ApiTransportTls, ShowsAChangedCertificateWithTheNextCall) {
+  std::vector<std::string> seen;
+  std::mutex mutex;
+  PeerTls tls = certificates_->server("server");
+  tls.client_ca = certificates_->file("ca.pem");
+  Peer peer(
+      [&](Conversation& conversation, int, const std::stop_token&) {
+        while (conversation.read()) {
+          const std::lock_guard lock(mutex);
+          seen.push_back(conversation.client_name());
+          conversation.answer(200, "");
+        }
+      },
+      tls);
+  const auto text = [](const std::string& name) {
+    std::ifstream file(certificates_->file(name));
+    return std::string{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  };
+  ServerAddress where = address(peer.port());
+  where.identity = std::make_shared<ClientIdentity>();
+  const auto transport = make_api_transport(where);
+  ASSERT_TRUE(transport) << transport.error().message;
+  for (const char* name : {"client", "client", "renewed"}) {
+    where.identity->set({text(std::string(name) + ".pem"), text(std::string(name) + ".key")});
+    const auto answer = transport.value()->send(request("GET", "/hello"), 5s, {});
+    ASSERT_TRUE(answer) << answer.error().message;
+  }
+  const std::lock_guard lock(mutex);
+  EXPECT_EQ(seen, (std::vector<std::string>{"stackspec-client", "stackspec-client", "renewed"}));
+  EXPECT_EQ(peer.connections(), 2) << "the same certificate goes on with the same connection";
 }
 
 TEST_F(ApiTransportTls, ReadsARotatedAuthorityWithTheNextConnection) {

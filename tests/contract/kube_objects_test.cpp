@@ -328,6 +328,14 @@ TEST(KubeObjects, TriesAgainOnlyWhatCannotHaveBeenDone) {
   }
 }
 
+TEST(KubeObjects, TriesSoOftenAndNotForEver) {
+  const Server server({{429, "", "Retry-After: 1\r\n"}});
+  KubeOptions options;
+  options.pace.most_tries = 3;
+  EXPECT_EQ(server.api(options)->get(kCrm).error().kind, ErrorKind::Unavailable);
+  EXPECT_EQ(server.requests().size(), 3U);
+}
+
 TEST(KubeObjects, WaitsNoLongerThanTheCallMayTake) {
   const Server server({{429, "", "Retry-After: 32\r\n"}});
   KubeOptions options;
@@ -355,6 +363,39 @@ TEST(KubeObjects, EndsEveryCallWhenStopped) {
   EXPECT_EQ(answer.error().kind, ErrorKind::Cancelled);
   EXPECT_EQ(api->watch("StackSpec", 5, [](const WatchEvent&) {}, {}).error().kind,
             ErrorKind::Cancelled);
+}
+
+TEST(KubeObjects, AsksSoManyThingsAtATimeAndNoMore) {
+  std::atomic<int> now{0}, most{0};
+  std::atomic<bool> open{false};
+  Peer* self = nullptr;
+  Peer peer([&](Conversation& conversation, int, const std::stop_token&) {
+    while (self->hear(conversation)) {
+      const int mine = ++now;
+      for (int seen = most; seen < mine && !most.compare_exchange_weak(seen, mine);) {
+      }
+      static_cast<void>(eventually([&] { return open.load(); }, 25s));
+      --now;
+      conversation.answer(200, stack_json("crm", 1));
+    }
+  });
+  self = &peer;
+  ClusterAccess access;
+  access.server.host = "127.0.0.1";
+  access.server.port = peer.port();
+  access.server.plain = true;
+  const auto api = make_kube_objects(access, {}).value();
+  std::atomic<int> good{0};
+  {
+    std::vector<std::jthread> callers;
+    for (int i = 0; i < 24; ++i) {
+      callers.emplace_back([&] { good += api->get(kCrm).has_value() ? 1 : 0; });
+    }
+    EXPECT_TRUE(eventually([&] { return now.load() == 16; }, 20s));
+    open = true;
+  }
+  EXPECT_EQ(good.load(), 24);
+  EXPECT_EQ(most.load(), 16);
 }
 
 class HandClock final : public Clock {
@@ -411,10 +452,81 @@ TEST(KubeObjects, ARefusedTokenIsReadAnewAtOnce) {
   EXPECT_EQ(server.requests().size(), 4U) << "the same token is not sent twice";
 }
 
+std::string parameter(const std::string& target, const std::string& name) {
+  const auto at = target.find(name + "=");
+  if (at == std::string::npos) return "";
+  const auto from = at + name.size() + 1;
+  return target.substr(from, target.find('&', from) - from);
+}
+
 // ---- lists ----
+
+/// As a server whose lists cannot be streamed says it.
+const Server::Answer kNoStreams{
+    422, status_json(422, "Invalid", "sendInitialEvents is forbidden for watch unless ...")};
+const std::string kInitialEventsEnd =
+    R"({"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"30",)"
+    R"("annotations":{"k8s.io/initial-events-end":"true"}}}})"
+    "\n";
+
+TEST(KubeObjects, AListOfManyPagesIsStreamedFromTheServersMemory) {
+  const Server server({{200, list_json({stack_json("a", 1)}, 9, "t")},
+                       {.body = event_line("ADDED", "b", 12) + bookmark(20) +
+                                event_line("ADDED", "a", 11) + kInitialEventsEnd,
+                        .streams = true,
+                        .hangs = true}});
+  const auto list = server.api()->list("StackSpec", "sales");
+  ASSERT_TRUE(list) << list.error().message;
+  EXPECT_EQ(list->resource_version, 30) << "of the end, not of an object or another bookmark";
+  ASSERT_EQ(list->items.size(), 2U) << "nothing of the page is left";
+  EXPECT_EQ(list->items[0].key.name, "a");
+  EXPECT_EQ(list->items[0].resource_version, 11);
+  ASSERT_EQ(server.requests().size(), 2U);
+  const std::string target = server.request(1).target;
+  EXPECT_EQ(parameter(target, "sendInitialEvents"), "true");
+  EXPECT_EQ(parameter(target, "resourceVersionMatch"), "NotOlderThan");
+  EXPECT_EQ(parameter(target, "allowWatchBookmarks"), "true");
+  EXPECT_EQ(target.find("resourceVersion="), std::string::npos) << "the newest there is";
+}
+
+TEST(KubeObjects, AListThatCannotBeStreamedGoesOnPageByPage) {
+  const auto page = Server::Answer{200, list_json({stack_json("a", 1)}, 9, "t")};
+  const auto last = Server::Answer{200, list_json({stack_json("b", 2)}, 9)};
+  const struct {
+    const char* name;
+    Server::Answer stream;
+    std::size_t requests_of_a_second_list;
+  } rows[] = {
+      {"refused", kNoStreams, 2U},
+      {"busy", {429, "", "Retry-After: 1\r\n"}, 3U},
+      {"cut", {.body = event_line("ADDED", "x", 11), .streams = true}, 3U},
+      {"gone",
+       {.body = R"({"type":"ERROR","object":{"code":410}})"
+                "\n",
+        .streams = true},
+       3U},
+      {"no words", {.body = "not json\n", .streams = true}, 3U},
+  };
+  for (const auto& row : rows) {
+    SCOPED_TRACE(row.name);
+    const bool again = row.requests_of_a_second_list == 3U;
+    const Server server(again ? std::vector{page, row.stream, last, page, row.stream, last}
+                              : std::vector{page, row.stream, last, page, last});
+    const auto api = server.api();
+    for (int i = 0; i < 2; ++i) {
+      const auto list = api->list("StackSpec", "sales");
+      ASSERT_TRUE(list) << list.error().message;
+      ASSERT_EQ(list->items.size(), 2U);
+      EXPECT_EQ(list->items[1].key.name, "b");
+      EXPECT_EQ(list->resource_version, 9);
+    }
+    EXPECT_EQ(server.requests().size(), 3U + row.requests_of_a_second_list);
+  }
+}
 
 TEST(KubeObjects, ListsPageByPageFromTheNewest) {
   const Server server({{200, list_json({stack_json("b", 3)}, 9, "to/ken=")},
+                       kNoStreams,
                        {200, list_json({stack_json("a", 4)}, 9)}});
   KubeOptions options;
   options.label_selectors["StackSpec"] = "a=b,c in (d)";
@@ -428,11 +540,12 @@ TEST(KubeObjects, ListsPageByPageFromTheNewest) {
                             "?labelSelector=a%3Db%2Cc%20in%20%28d%29&"
                             "fieldSelector=metadata.name%3Dcrm&limit=500";
   EXPECT_EQ(server.request(0).target, first) << "no resourceVersion: time never runs backwards";
-  EXPECT_EQ(server.request(1).target, first + "&continue=to%2Fken%3D");
+  EXPECT_EQ(server.request(2).target, first + "&continue=to%2Fken%3D");
 }
 
 TEST(KubeObjects, AListWhoseNextPageExpiredBeginsAgain) {
   const Server server({{200, list_json({stack_json("a", 1)}, 5, "t")},
+                       kNoStreams,
                        {410, status_json(410, "Expired", "continue expired")},
                        {200, list_json({stack_json("a", 1)}, 7, "u")},
                        {200, list_json({stack_json("b", 2)}, 7)}});
@@ -482,13 +595,6 @@ Watched watch(const Server& server, std::size_t enough, KubeOptions options = {}
       stop.get_token());
   if (!end) got.end = end.error().kind;
   return got;
-}
-
-std::string parameter(const std::string& target, const std::string& name) {
-  const auto at = target.find(name + "=");
-  if (at == std::string::npos) return "";
-  const auto from = at + name.size() + 1;
-  return target.substr(from, target.find('&', from) - from);
 }
 
 TEST(KubeWatch, GoesOnFromTheLastEventOrBookmark) {

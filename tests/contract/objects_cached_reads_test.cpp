@@ -100,6 +100,26 @@ TEST_F(CachedReadsTest, SeesOwnWritesAtOnceAndThoseOfOthersByTheirEvent) {
   EXPECT_TRUE(eventually([&] { return number_of("b") == 7; }));
 }
 
+TEST_F(CachedReadsTest, AListBeginsAnewAndForgetsWhatVanishedUnseen) {
+  watch();
+  watcher_ = {};
+  ASSERT_TRUE(store_->remove({"StackSpec", "default", "a"}, "", 0));
+  ASSERT_TRUE(store_->create(numbered("b", 2)));
+  const auto from = cached_->list("StackSpec", "")->resource_version;
+  watcher_ = std::jthread([this, from](std::stop_token stop) {
+    static_cast<void>(cached_->watch(
+        "StackSpec", from, [](const WatchEvent&) {}, stop));
+  });
+  ASSERT_TRUE(eventually([&] {
+    const int before = reads_;
+    EXPECT_EQ(number_of("b"), 2);
+    return reads_ == before;
+  }));
+  const auto known = cached_->list("StackSpec", "default");
+  ASSERT_EQ(known->items.size(), 1U);
+  EXPECT_EQ(known->items.front().key.name, "b");
+}
+
 TEST_F(CachedReadsTest, ForgetsWhatWasDeleted) {
   watch();
   ASSERT_TRUE(store_->create(numbered("b", 7)));

@@ -1,17 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Everything that a person's file goes through: YAML, validation, values. With STACKSPEC_FUZZ it is
 // a libFuzzer target; without, it replays the files and folders it is given.
-#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 
 #include "api/codec.hpp"
+#include "fuzz/replay.hpp"
 
 namespace {
 
@@ -85,38 +82,4 @@ void try_text(std::string_view text) {
 
 }  // namespace
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  try_text({reinterpret_cast<const char*>(data), size});
-  return 0;
-}
-
-#ifndef STACKSPEC_FUZZ
-namespace {
-
-void replay(const std::filesystem::path& path) {
-  std::fprintf(stderr, "%s\n", path.c_str());
-  std::ifstream file(path, std::ios::binary);
-  const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  require(file.good() || file.eof(), "cannot read the file", path.string());
-  try_text(text);
-}
-
-}  // namespace
-
-int main(int count, char** arguments) {
-  int replayed = 0;
-  for (int number = 1; number < count; ++number) {
-    if (!std::filesystem::is_directory(arguments[number])) {
-      replay(arguments[number]);
-      ++replayed;
-      continue;
-    }
-    for (const auto& entry : std::filesystem::directory_iterator(arguments[number])) {
-      replay(entry.path());
-      ++replayed;
-    }
-  }
-  std::fprintf(stderr, "%d files\n", replayed);
-  return replayed > 0 ? 0 : 1;
-}
-#endif
+STACKSPEC_FUZZ_TARGET(try_text)

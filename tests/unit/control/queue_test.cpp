@@ -47,6 +47,21 @@ TEST(Queue, WhatWasDueFirstGoesFirst) {
   EXPECT_EQ(queue.take_due(kNow), kAid);
 }
 
+TEST(Queue, WhatChangedGoesBeforeWhatWasOnlyListed) {
+  Queue queue;
+  queue.add(kAid, kNow - 5s, Queue::Urgency::Listed);
+  queue.add(kCrm, kNow);
+  EXPECT_EQ(queue.take_due(kNow), kCrm);
+  EXPECT_EQ(queue.take_due(kNow), kAid);
+
+  const StackKey late{"prod", "late"};
+  queue.add(late, kNow, Queue::Urgency::Listed);
+  queue.add(kAid, kNow - 1s, Queue::Urgency::Listed);
+  queue.done(kAid);
+  queue.add(late, kNow + 1h);
+  EXPECT_EQ(queue.take_due(kNow), late) << "it has changed since, and is due as early as before";
+}
+
 TEST(Queue, ForgetsWhatIsGone) {
   Queue queue;
   queue.add(kCrm, kNow);

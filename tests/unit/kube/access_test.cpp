@@ -196,6 +196,36 @@ TEST(FindAccess, LooksWhereKubectlLooks) {
   EXPECT_EQ(find_access(home / ".kube/config")->server.host, "of-home");
 }
 
+TEST(FindAccess, MergesTheFilesOfTheListAsKubectlDoes) {
+  const TempFolder one, two;
+  write(one / "config",
+        "current-context: mine\n"
+        "contexts:\n- name: mine\n  context: {cluster: shared, user: me, namespace: first}\n"
+        "users:\n- name: me\n  user: {tokenFile: token}\n");
+  write(
+      two / "config",
+      "current-context: other\n"
+      "contexts:\n- name: mine\n  context: {cluster: nowhere, user: nobody}\n"
+      "clusters:\n- name: shared\n  cluster: {server: 'https://a', certificate-authority: ca.pem}\n"
+      "users:\n- name: me\n  user: {token: not-this}\n");
+  const Environment list(std::map<std::string, std::string>{
+      {"KUBECONFIG", (one / "config") + ":/nowhere/config::" + (two / "config")}});
+  const auto access = find_access("");
+  ASSERT_TRUE(access) << access.error().message;
+  EXPECT_EQ(access->ns, "first") << "the first that has it counts";
+  EXPECT_EQ(access->server.host, "a");
+  EXPECT_EQ(access->server.ca.file, two / "ca.pem") << "relative to the file that says it";
+  EXPECT_EQ(access->token_file, one / "token");
+  EXPECT_EQ(access->token, "");
+
+  write(two / "config", "contexts: []\n");
+  const auto half = find_access("");
+  ASSERT_FALSE(half);
+  for (const auto& named : {std::string("\"shared\""), one / "config", two / "config"}) {
+    EXPECT_NE(half.error().message.find(named), std::string::npos) << half.error().message;
+  }
+}
+
 std::string script(const TempFolder& folder, const std::string& text) {
   write(folder / "plugin", "#!/bin/sh\n" + text);
   std::filesystem::permissions(folder / "plugin", std::filesystem::perms::owner_all);
@@ -230,7 +260,8 @@ TEST(ExecPlugin, SaysWhyItGaveNoToken) {
     const char* message;
   } rows[] = {{"exit 3\n", "failed"},
               {"echo hello\n", "ExecCredential"},
-              {"echo '{\"status\":{}}'\n", "no token"}};
+              {"echo '{\"status\":{}}'\n", "neither a token nor a client certificate"},
+              {"echo '{\"status\":{\"clientCertificateData\":\"c\"}}'\n", "only one"}};
   for (const auto& row : rows) {
     SCOPED_TRACE(row.text);
     ExecPlugin plugin;
@@ -243,6 +274,26 @@ TEST(ExecPlugin, SaysWhyItGaveNoToken) {
   ExecPlugin none;
   none.command = "/nowhere/plugin";
   EXPECT_NE(run_exec_plugin(none).error().message.find("cannot be started"), std::string::npos);
+}
+
+TEST(ExecPlugin, GivesACertificateInPlaceOfAToken) {
+  const TempFolder folder;
+  ClusterAccess access;
+  access.exec = ExecPlugin{};
+  access.exec->command = script(
+      folder,
+      "echo >>\"$0.count\"\n"
+      "echo '{\"status\":{\"clientCertificateData\":\"cert-'$(wc -l <\"$0.count\" | tr -d ' ')"
+      "'\",\"clientKeyData\":\"key\"}}'\n");
+  access.server.identity = std::make_shared<ClientIdentity>();
+  const auto credentials = make_credentials(access, system_clock());
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(*credentials->authorization(), "") << "asked once";
+  EXPECT_EQ(access.server.identity->get(), (ClientIdentity::Pair{"cert-1", "key"}));
+  const int before = access.server.identity->changes();
+  credentials->refused();
+  EXPECT_EQ(*credentials->authorization(), "");
+  EXPECT_EQ(access.server.identity->get().certificate, "cert-2");
+  EXPECT_EQ(access.server.identity->changes(), before + 1);
 }
 
 TEST(Credentials, AskAPluginAgainBeforeItsTokenEnds) {

@@ -186,5 +186,110 @@ TEST_F(LeadershipTest, RunTellsThatItBeganAndThatItIsLost) {
   EXPECT_EQ(begun.load(), 1);
 }
 
+TEST_F(LeadershipTest, ARenewalIsOneRequest) {
+  std::atomic<int> reads{0};
+  faulty_.plan_reads([&](int) {
+    ++reads;
+    return ReadFault{};
+  });
+  Leadership first(faulty_, kLease, "first", clock_);
+  first.step();
+  const int before = reads, written = faulty_.write_count();
+  for (int i = 0; i < 10; ++i) {
+    clock_.forward(seconds(2));
+    clock_.wall_jumps(seconds(2));
+    first.step();
+    ASSERT_TRUE(first.may_write());
+  }
+  EXPECT_EQ(reads, before);
+  EXPECT_EQ(faulty_.write_count(), written + 10);
+  first.release();
+  EXPECT_EQ(reads, before);
+  EXPECT_EQ(record().at("holderIdentity"), "");
+}
+
+TEST_F(LeadershipTest, WhatAnotherChangedIsReadAnewInTheSameStep) {
+  Leadership first(faulty_, kLease, "first", clock_);
+  first.step();
+  auto touched = *objects_->get(kLease);
+  touched.labels["seen"] = "by-a-person";
+  ASSERT_TRUE(objects_->update(touched));
+  clock_.forward(seconds(9));
+  first.step();
+  clock_.forward(seconds(9));
+  EXPECT_TRUE(first.may_write()) << "18 s after the first, 9 s after the second renewal";
+  first.release();
+  EXPECT_EQ(record().at("holderIdentity"), "");
+}
+
+TEST_F(LeadershipTest, IsStuckWhenItNeitherRenewsNorEnds) {
+  Leadership first(faulty_, kLease, "first", clock_);
+  EXPECT_FALSE(first.is_stuck()) << "who waits for its turn is well";
+  first.step();
+  clock_.forward(seconds(25));
+  EXPECT_FALSE(first.is_stuck());
+  clock_.forward(seconds(1));
+  EXPECT_TRUE(first.is_stuck());
+  first.release();
+  EXPECT_FALSE(first.is_stuck());
+}
+
+/// A standby at work, whose own looks are an hour apart.
+struct Standby {
+  explicit Standby(FaultyObjects& objects, std::chrono::milliseconds look_every = seconds(3600))
+      : leadership(objects, kLease, "standby", system_clock(), times(look_every)) {
+    objects.plan_reads([this](int) {
+      ++reads;
+      return ReadFault{};
+    });
+    thread = std::jthread([this](std::stop_token stop) { leadership.run([] {}, stop); });
+  }
+  static LeaseTimes times(std::chrono::milliseconds look_every) {
+    LeaseTimes wanted;
+    wanted.duration = seconds(3600);
+    wanted.look_every = look_every;
+    return wanted;
+  }
+
+  std::atomic<int> reads{0};
+  Leadership leadership;
+  std::jthread thread;  // the last member: ends first
+};
+
+TEST_F(LeadershipTest, AStandbyAsksNothingWhileTheLeaseIsRenewed) {
+  Leadership first(*objects_, kLease, "first", clock_);
+  first.step();
+  Standby standby(faulty_);
+  ASSERT_TRUE(eventually([&] { return standby.reads.load() == 2; }))
+      << "one look, one for the watch";
+  for (int i = 0; i < 50; ++i) {
+    clock_.wall_jumps(seconds(2));
+    first.step();
+  }
+  first.release();
+  // It has heard all of it, and asked for none of it.
+  EXPECT_TRUE(eventually([&] { return standby.leadership.may_write(); }));
+  EXPECT_EQ(standby.reads.load(), 2);
+  EXPECT_EQ(record().at("leaseTransitions"), 1);
+}
+
+TEST_F(LeadershipTest, AStandbyTakesALeaseThatWasDeleted) {
+  Leadership first(*objects_, kLease, "first", clock_);
+  first.step();
+  Standby standby(faulty_);
+  ASSERT_TRUE(eventually([&] { return standby.reads.load() == 2; }));
+  ASSERT_TRUE(objects_->remove(kLease, "", 0));
+  EXPECT_TRUE(eventually([&] { return standby.leadership.may_write(); }));
+  EXPECT_EQ(record().at("holderIdentity"), "standby");
+}
+
+TEST_F(LeadershipTest, AStandbyThatHearsNothingLooksByItself) {
+  Leadership first(*objects_, kLease, "first", clock_);
+  first.step();
+  Standby standby(faulty_, milliseconds(10));
+  EXPECT_TRUE(eventually([&] { return standby.reads.load() > 5; }));
+  EXPECT_FALSE(standby.leadership.leads());
+}
+
 }  // namespace
 }  // namespace stackspec

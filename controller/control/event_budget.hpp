@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <map>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "api/stack.hpp"
+#include "base/token_bucket.hpp"
+#include "plan/plan.hpp"
+
+namespace stackspec {
+
+/// How much is told about one stack: of each reason ten at once and then one a minute, of all
+/// reasons together fifty at once and then two a minute. Any thread.
+class EventBudget {
+ public:
+  /// Those of `events` that may be told now. The next one of a reason of which some were left out
+  /// says how many.
+  std::vector<Event> admit(const StackKey& stack, const std::vector<Event>& events, SteadyTime now);
+
+  /// The stack is gone.
+  void forget(const StackKey& stack);
+
+ private:
+  struct Reason {
+    TokenBucket bucket{10, std::chrono::minutes(1)};
+    int left_out = 0;
+  };
+  struct Told {
+    TokenBucket bucket{50, std::chrono::seconds(30)};
+    std::map<std::string, Reason> reasons;
+  };
+  std::mutex mutex_;
+  std::map<StackKey, Told> stacks_;  // guarded by mutex_
+};
+
+}  // namespace stackspec

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+// Everything that an API server says: answers, lines of a watch, refusals. With STACKSPEC_FUZZ it
+// is a libFuzzer target; without, it replays the files and folders it is given.
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+
+#include "fuzz/replay.hpp"
+#include "kube/initial_events.hpp"
+#include "kube/wire.hpp"
+
+namespace {
+
+using nlohmann::json;
+using namespace stackspec;
+
+void require(bool true_, const char* what, std::string_view text) {
+  if (true_) return;
+  std::fprintf(stderr, "wire_fuzz: %s\n%.*s\n", what, static_cast<int>(text.size()), text.data());
+  std::abort();
+}
+
+/// What was read is written so that it is read as the same object.
+void try_object(const KindInfo& kind, json answer, std::string_view text) {
+  const auto object = object_of(kind, std::move(answer));
+  if (!object) {
+    require(!object.error().message.empty(), "an error without words", text);
+    return;
+  }
+  const auto written = wire_text_with_status(kind, *object);
+  require(static_cast<bool>(written), "what was read cannot be written", text);
+  auto again = parse_answer(*written);
+  require(static_cast<bool>(again), "what was written cannot be read", *written);
+  const auto same = object_of(kind, std::move(again).value());
+  require(static_cast<bool>(same), "what was written is no object", *written);
+  require(same->key == object->key && same->content == object->content &&
+              same->status == object->status && same->labels == object->labels &&
+              same->annotations == object->annotations && same->owners == object->owners &&
+              same->resource_version == object->resource_version,
+          "another object than was written", *written);
+}
+
+void try_refusal(const Refusal& refusal, const KindInfo& kind, std::string_view text) {
+  const Error error = error_of(refusal, kind, "get it");
+  require(error.message.starts_with("get it: "), "an error that says nothing", text);
+}
+
+void try_stream(const KindInfo& kind, std::string_view text) {
+  InitialEvents initial(kind);
+  for (auto rest = text; !rest.empty();) {
+    const auto end = std::min(rest.find('\n'), rest.size());
+    if (!initial.take(rest.substr(0, end))) break;
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
+  const auto all = initial.all();
+  require(!all || all->resource_version > 0, "a list without a version", text);
+}
+
+void try_text(std::string_view text) {
+  const KindInfo& kind = *find_kind("StackSpec");
+  for (const int status : {404, 409, 503}) try_refusal(refusal_of(status, text), kind, text);
+  try_stream(kind, text);
+  if (auto event = parse_event(text)) {
+    try_refusal(refusal_of(event->object), kind, text);
+    try_object(kind, std::move(event->object), text);
+  }
+  auto answer = parse_answer(text);
+  if (!answer) return;
+  const auto items = answer->find("items");
+  if (items != answer->end() && items->is_array()) {
+    for (auto& item : *items) try_object(*find_kind("Job"), item, text);
+  }
+  const auto metadata = answer->find("metadata");
+  if (metadata != answer->end() && metadata->is_object()) {
+    static_cast<void>(version_of(*metadata));
+    static_cast<void>(text_at(*metadata, "continue"));
+  }
+  try_object(kind, std::move(answer).value(), text);
+}
+
+}  // namespace
+
+STACKSPEC_FUZZ_TARGET(try_text)
