@@ -358,7 +358,7 @@ struct StackBackupStatus {
   std::int64_t observed_generation = -1;
   std::vector<Condition> conditions;  ///< Ready, Reconciling, Stalled: told from the phase.
   std::string phase;                  ///< Pending, Running, Proven, Failed
-  std::string proof;  ///< L0 … L4
+  std::string proof;                  ///< L0 … L4
   std::string source_version;
   std::map<std::string, std::string> images;
   std::string cutoff_time, cutoff_lsn;
