@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/cluster.hpp"
 
-#include <malloc.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -17,6 +16,7 @@
 
 #include "base/clock.hpp"
 #include "base/log.hpp"
+#include "base/memory.hpp"
 #include "cli/running.hpp"
 #include "control/controller.hpp"
 #include "database/database.hpp"
@@ -54,6 +54,11 @@ std::map<std::string, std::string> selectors() {
   all["Secret"] = kStackLabel;
   all["ConfigMap"] = kStackLabel;
   return all;
+}
+
+/// A Secret's twin is read when the Secret has gone, and else never.
+bool is_read_often(const Object& object) {
+  return object.key.kind != "Secret" || !object.key.name.ends_with("-keep");
 }
 
 /// In the order in which they need each other.
@@ -96,7 +101,7 @@ Result<Parts> make_parts(const ClusterOptions& options) {
   kube.stop = parts.ending.get_token();
   parts.server = TRY(make_kube_objects(access, kube));
   parts.cached = make_cached_reads(
-      *parts.server, {"StackSpec", "StackBackup", "StackRestore", "Secret", "ConfigMap"});
+      *parts.server, {"StackSpec", "StackBackup", "StackRestore", "Secret"}, is_read_often);
   if (options.leader_elect) {
     KubeOptions lease;
     lease.pace.read_timeout = lease.pace.write_timeout;
@@ -161,7 +166,7 @@ void lead(Leadership* leadership, const std::function<void()>& begin, const std:
 }  // namespace
 
 Result<void> run_cluster(const ClusterOptions& options) {
-  ::mallopt(M_ARENA_MAX, 2);
+  prefer_little_memory();
   const sigset_t signals = hold_signals();
   const Address address = TRY(parse_address(options.http_address));
   Parts parts = TRY(make_parts(options));
@@ -180,9 +185,9 @@ Result<void> run_cluster(const ClusterOptions& options) {
                          .telemetry = telemetry,
                          .clock = system_clock(),
                          .random = system_random()},
-                        {.workers = options.workers, .wait_for_turn = [&start](const auto& stop) {
-                           return start.wait(stop);
-                         }});
+                        {.workers = options.workers,
+                         .wait_for_turn = [&start](const auto& stop) { return start.wait(stop); },
+                         .at_rest = give_memory_back});
   std::jthread control([&](const std::stop_token& stop) { controller.run(stop); });
   std::jthread election([&](const std::stop_token& stop) {
     lead(

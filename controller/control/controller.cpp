@@ -6,6 +6,7 @@
 #include <random>
 #include <string>
 #include <thread>
+#include <unordered_map>
 #include <vector>
 
 #include "base/backoff.hpp"
@@ -21,6 +22,7 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr milliseconds kDeathsEvery{1000};
+constexpr int kLooksAtRest = 10;  ///< So many in a row, and the work is done for now.
 /// Between attempts to list while nobody answers: 0.22 a second at last, as client-go does it.
 constexpr Backoff kListAgain{milliseconds(800), milliseconds(30000)};
 
@@ -96,7 +98,7 @@ class Running {
   void watch(const std::string& kind, const std::stop_token& stop) {
     int failures = 0;
     while (!stop.stop_requested()) {
-      const auto list = parts_.objects.list(kind, "");
+      auto list = parts_.objects.list(kind, "");
       if (!list) {
         log::warn("list failed", {{"kind", kind}, {"detail", list.error().message}});
         pause_for(kListAgain.delay(++failures, 0.5), stop);
@@ -104,16 +106,22 @@ class Running {
       }
       failures = 0;
       for (const Object& object : list->items) wake(object, Queue::Urgency::Listed);
+      list->items = {};  // There may be thousands, and the watch lasts.
       // Every write of our own status comes back as an event; only what the planner's input is
       // made of wakes the stack, so that a settled stack stays settled.
-      std::map<ObjectKey, std::string> inputs;
+      std::unordered_map<std::size_t, std::size_t> inputs;  // hashes of both
       const auto ended = parts_.objects.watch(
           kind, list->resource_version,
           [&](const WatchEvent& event) {
-            const std::string input = input_of(event);
-            std::string& before = inputs[event.object.key];
-            if (!before.empty() && before == input) return;
-            before = input;
+            const std::size_t key = hash_of(event.object.key);
+            const auto known = inputs.find(key);
+            const std::size_t input = input_of(event);
+            if (known != inputs.end() && known->second == input) return;
+            if (event.type == WatchEvent::Type::Deleted) {
+              if (known != inputs.end()) inputs.erase(known);
+            } else {
+              inputs[key] = input;
+            }
             wake(event.object, Queue::Urgency::Changed);
           },
           stop);
@@ -122,18 +130,26 @@ class Running {
   }
 
   void listen_for_deaths(const std::stop_token& stop) {
+    int looks_at_rest = 0;
     while (!stop.stop_requested()) {
       for (const StackKey& key : parts_.platform.died()) add(key, parts_.clock.steady_now());
+      const QueueLoad load = queue_.numbers(parts_.clock.steady_now());
+      looks_at_rest = load.due + load.running == 0 ? looks_at_rest + 1 : 0;
+      if (looks_at_rest == kLooksAtRest && options_.at_rest) options_.at_rest();
       pause_for(kDeathsEvery, stop);
     }
   }
 
-  static std::string input_of(const WatchEvent& event) {
+  static std::size_t hash_of(const ObjectKey& key) {
+    return std::hash<std::string>{}(key.ns + "/" + key.name);
+  }
+
+  static std::size_t input_of(const WatchEvent& event) {
     std::string text = std::to_string(static_cast<int>(event.type == WatchEvent::Type::Deleted)) +
                        "/" + std::to_string(event.object.generation) + "/" +
                        event.object.deletion_timestamp;
     for (const auto& [name, value] : event.object.annotations) text += "/" + name + "=" + value;
-    return text;
+    return std::hash<std::string>{}(text);
   }
 
   void work(const std::stop_token& stop) {

@@ -17,7 +17,7 @@ namespace {
 using Steady = std::chrono::steady_clock;
 
 constexpr auto kLongestIdle = std::chrono::minutes(15);
-constexpr std::size_t kMostIdle = 16;  ///< A thousand stacks at rest shall not hold a thousand.
+constexpr std::size_t kMostIdle = 8;  ///< A thousand stacks at rest shall not hold a thousand.
 constexpr std::size_t kTablesAtOnce = 50;
 constexpr std::string_view kOurSessions = "stackspec/";
 

@@ -16,9 +16,12 @@ namespace {
 /// What is known of one kind.
 class Store {
  public:
+  explicit Store(const Keeps& keeps) : keeps_(keeps) {}
+
   void replace(const ObjectList& list) {
     const std::lock_guard lock(mutex_);
     objects_.clear();
+    whole_ = true;
     for (const Object& object : list.items) put_locked(object);
     version_ = list.resource_version;
     complete_ = true;
@@ -50,17 +53,17 @@ class Store {
     const std::lock_guard lock(mutex_);
     const auto found = objects_.find({key.ns, key.name});
     if (!is_live() || found == objects_.end()) return std::nullopt;
-    return parsed(found->second.text);
+    return parsed(found->second.packed);
   }
 
   std::optional<Result<ObjectList>> list(const std::string& ns) const {
     const std::lock_guard lock(mutex_);
-    if (!is_live()) return std::nullopt;
+    if (!is_live() || !whole_) return std::nullopt;
     ObjectList list;
     list.resource_version = version_;
     for (auto one = objects_.lower_bound({ns, ""}); one != objects_.end() && one->first.first == ns;
          ++one) {
-      auto object = parsed(one->second.text);
+      auto object = parsed(one->second.packed);
       if (!object) return std::move(object).error();
       list.items.push_back(std::move(object).value());
     }
@@ -70,35 +73,44 @@ class Store {
  private:
   struct Stored {
     std::int64_t version = 0;
-    std::string text;
+    std::vector<std::uint8_t> packed;  ///< MessagePack: less than text, and sooner read.
   };
 
   bool is_live() const { return complete_ && watches_ > 0; }
 
-  static Result<Object> parsed(const std::string& text) {
-    return object_from_json(nlohmann::json::parse(text, nullptr, false));
+  static Result<Object> parsed(const std::vector<std::uint8_t>& packed) {
+    return object_from_json(nlohmann::json::from_msgpack(packed, true, false));
   }
 
   void put_locked(const Object& object) {
+    version_ = std::max(version_, object.resource_version);
+    if (keeps_ && !keeps_(object)) {
+      whole_ = false;
+      return;
+    }
     Stored& stored = objects_[{object.key.ns, object.key.name}];
     // The event of an older write may come after the answer to our own newer one.
     if (object.resource_version < stored.version) return;
-    stored = {object.resource_version, to_json(object).dump()};
-    version_ = std::max(version_, object.resource_version);
+    stored.version = object.resource_version;
+    stored.packed = nlohmann::json::to_msgpack(to_json(object));
+    stored.packed.shrink_to_fit();
   }
 
+  const Keeps& keeps_;
   mutable std::mutex mutex_;
   std::map<std::pair<std::string, std::string>, Stored>
       objects_;  // guarded by mutex_, as all below
   std::int64_t version_ = 0;
   bool complete_ = false;  ///< Nothing of the kind is unknown as of `version_`.
+  bool whole_ = true;      ///< Nothing was left out.
   int watches_ = 0;
 };
 
 class CachedReads final : public ObjectApi {
  public:
-  CachedReads(ObjectApi& inner, const std::set<std::string>& kinds) : inner_(inner) {
-    for (const std::string& kind : kinds) stores_[kind];
+  CachedReads(ObjectApi& inner, const std::set<std::string>& kinds, Keeps keeps)
+      : inner_(inner), keeps_(std::move(keeps)) {
+    for (const std::string& kind : kinds) stores_.try_emplace(kind, keeps_);
   }
 
   Result<Object> get(const ObjectKey& key) override {
@@ -167,13 +179,15 @@ class CachedReads final : public ObjectApi {
   }
 
   ObjectApi& inner_;
+  const Keeps keeps_;
   std::map<std::string, Store> stores_;  // The map itself never changes.
 };
 
 }  // namespace
 
-std::unique_ptr<ObjectApi> make_cached_reads(ObjectApi& inner, std::set<std::string> kinds) {
-  return std::make_unique<CachedReads>(inner, kinds);
+std::unique_ptr<ObjectApi> make_cached_reads(ObjectApi& inner, std::set<std::string> kinds,
+                                             Keeps keeps) {
+  return std::make_unique<CachedReads>(inner, kinds, std::move(keeps));
 }
 
 }  // namespace stackspec

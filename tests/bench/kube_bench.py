@@ -22,7 +22,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CLUSTER = ROOT / "tests/cluster/cluster"
 HOME, NAMESPACE, TAG = "stackspec-system", "bench", "v1.15.4"
-REST, EDITS, STARTS = 60, 40, 7
+REST, EDITS, STARTS = 60, 30, 5
 WRITES = ("create", "update", "patch", "delete")
 
 
@@ -306,6 +306,8 @@ class Bench:
             self.settle()
         say(f"{count} stacks, start -> Lease written: {percentiles(lease)}; "
             f"-> first child write: {percentiles(child)} ({STARTS} starts)")
+        time.sleep(20)
+        self.controller.say_memory(f"{count} stacks, found at its start, settled")
 
     def settle(self):
         def all_ready():

@@ -131,5 +131,20 @@ TEST_F(CachedReadsTest, ForgetsWhatWasDeleted) {
   EXPECT_TRUE(cached_->list("StackSpec", "default")->items.empty());
 }
 
+TEST_F(CachedReadsTest, WhatIsNotWorthHoldingIsAskedFor) {
+  cached_ = make_cached_reads(*server_, {"StackSpec"},
+                              [](const Object& object) { return object.key.name != "rare"; });
+  ASSERT_TRUE(store_->create(numbered("rare", 3)));
+  watch();
+  int before = reads_;
+  EXPECT_EQ(number_of("a"), 1);
+  EXPECT_EQ(reads_, before);
+  EXPECT_EQ(number_of("rare"), 3);
+  EXPECT_EQ(reads_, before + 1);
+  before = reads_;
+  EXPECT_EQ(cached_->list("StackSpec", "default")->items.size(), 2U) << "a list is never half";
+  EXPECT_EQ(reads_, before + 1);
+}
+
 }  // namespace
 }  // namespace stackspec

@@ -52,12 +52,12 @@ class Cache final : public ChildCache {
   std::vector<StackKey> changed() override;
 
  private:
-  /// One object: whose it is, and which of its states this is.
+  /// One object: whose it is, and which of its states this is. There are many: kept small.
   struct Known {
     const StackKey* stack = nullptr;  ///< A key of stacks_.
-    const char* kind = nullptr;       ///< Of kKinds.
-    std::size_t uid = 0;              ///< Hash of it.
     std::int64_t version = 0;
+    std::uint32_t uid = 0;  ///< Hash of it.
+    std::uint8_t kind = 0;  ///< Index in kKinds.
   };
   using KnownMap = std::unordered_map<std::size_t, Known>;  ///< By key_hash().
 
@@ -82,17 +82,23 @@ class Cache final : public ChildCache {
   ObjectApi& objects_;
   std::mutex mutex_;
   std::condition_variable_any woken_;
-  std::map<StackKey, Shelf> stacks_;               // guarded by mutex_
-  KnownMap known_;                                 // guarded by mutex_
-  std::map<std::size_t, std::string> tombstones_;  // guarded by mutex_; uid -> kind
-  std::set<StackKey> changed_;                     // guarded by mutex_
-  std::set<std::string> filled_;                   // guarded by mutex_
-  std::map<std::string, std::string> trouble_;     // guarded by mutex_; why a kind is not filled
-  std::vector<std::jthread> threads_;              // the last member: ends first
+  std::map<StackKey, Shelf> stacks_;                 // guarded by mutex_
+  KnownMap known_;                                   // guarded by mutex_
+  std::map<std::uint32_t, std::string> tombstones_;  // guarded by mutex_; uid -> kind
+  std::set<StackKey> changed_;                       // guarded by mutex_
+  std::set<std::string> filled_;                     // guarded by mutex_
+  std::map<std::string, std::string> trouble_;       // guarded by mutex_; why a kind is not filled
+  std::vector<std::jthread> threads_;                // the last member: ends first
 };
 
-std::size_t hash_of(const std::string& uid) {
-  return std::hash<std::string>{}(uid);
+std::uint32_t hash_of(const std::string& uid) {
+  return static_cast<std::uint32_t>(std::hash<std::string>{}(uid));
+}
+
+/// `kind` is one of the pointers in kKinds.
+std::uint8_t index_of(const char* kind) {
+  return static_cast<std::uint8_t>(std::find(std::begin(kKinds), std::end(kKinds), kind) -
+                                   std::begin(kKinds));
 }
 
 bool Cache::pause(std::chrono::milliseconds time, std::stop_token stop) {
@@ -152,7 +158,7 @@ Result<std::int64_t> Cache::fill(const char* kind) {
   // What is newer than the list is a write of ours that the list has not seen.
   for (auto known = known_.begin(); known != known_.end();) {
     const auto next = std::next(known);
-    const bool gone = known->second.kind == kind && !listed.contains(known->first) &&
+    const bool gone = kKinds[known->second.kind] == kind && !listed.contains(known->first) &&
                       known->second.version <= list.resource_version;
     if (gone) erase_locked(known);
     known = next;
@@ -170,7 +176,7 @@ void Cache::take(const WatchEvent& event, const char* kind) {
     put_locked(event.object, kind);
     return;
   }
-  const std::size_t uid = hash_of(event.object.uid);
+  const std::uint32_t uid = hash_of(event.object.uid);
   tombstones_.erase(uid);
   const auto known = known_.find(key_hash(event.object.key));
   if (known != known_.end() && known->second.uid == uid) erase_locked(known);
@@ -178,7 +184,7 @@ void Cache::take(const WatchEvent& event, const char* kind) {
 
 void Cache::put_locked(const Object& object, const char* kind) {
   const StackKey stack = stack_of(object);
-  const std::size_t uid = hash_of(object.uid);
+  const std::uint32_t uid = hash_of(object.uid);
   if (tombstones_.contains(uid)) return;
   const std::size_t key = key_hash(object.key);
   const auto known = known_.find(key);
@@ -188,14 +194,14 @@ void Cache::put_locked(const Object& object, const char* kind) {
   }
   if (stack.name.empty()) return;
   const auto place = stacks_.try_emplace(stack).first;
-  known_[key] = {&place->first, kind, uid, object.resource_version};
+  known_[key] = {&place->first, object.resource_version, uid, index_of(kind)};
   if (put_child(open_locked(place->second), object)) changed_.insert(stack);
 }
 
 void Cache::erase_locked(KnownMap::iterator known) {
   const StackKey& stack = *known->second.stack;
   Children& children = open_locked(stacks_.at(stack));
-  if (remove_child(children, stack, known->second.kind, known->first)) {
+  if (remove_child(children, stack, kKinds[known->second.kind], known->first)) {
     changed_.insert(stack);
   }
   known_.erase(known);
@@ -249,7 +255,7 @@ void Cache::remember(const Object& written) {
 
 void Cache::forget(const Object& removed) {
   const std::lock_guard lock(mutex_);
-  const std::size_t uid = hash_of(removed.uid);
+  const std::uint32_t uid = hash_of(removed.uid);
   const auto known = known_.find(key_hash(removed.key));
   if (known == known_.end() || known->second.uid != uid) return;
   // The event that tells of the deletion is still to come, and older ones may be before it.
