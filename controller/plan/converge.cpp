@@ -78,9 +78,9 @@ Turn check_external_database(const Context& context) {
   const std::string self = context.stack.key.ns + "/" + context.stack.key.name;
   const std::string& owner = database.external.owner;
   if (!owner.empty() && owner != self) {
-    return wait_for(
-        "DatabaseOwner", owner, "a database that no other stack has",
-        "name another one, or drop schema stackspec_meta when " + owner + " is gone for good");
+    return wait_for("DatabaseOwner", owner, "a database that no other stack has",
+                    "name another one; only when " + owner +
+                        " is gone for good: DELETE FROM stackspec_meta.owner");
   }
   if (owner.empty() && database.external.occupied) {
     return wait_for("DatabaseOccupied", "a schema core that is not Twenty's", "no such schema",
