@@ -16,6 +16,7 @@ bool InitialEvents::take(std::string_view line) {
     if (object) all_.items.push_back(std::move(object).value());
     return object.has_value();
   }
+  refused_ = event->type == "ERROR" && all_.items.empty();
   if (event->type != "BOOKMARK") return false;
   const auto end = nlohmann::json::json_pointer("/metadata/annotations/k8s.io~1initial-events-end");
   if (!event->object.contains(end) || event->object.at(end) != "true") return true;

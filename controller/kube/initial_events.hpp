@@ -17,6 +17,9 @@ class InitialEvents {
   /// False: no more is wanted, because it is complete or will never be.
   bool take(std::string_view line);
 
+  /// An error came in place of the first object: it is not to be had from this server.
+  bool is_refused() const { return refused_; }
+
   /// Nothing when it is not complete. Call once.
   std::optional<ObjectList> all();
 
@@ -24,6 +27,7 @@ class InitialEvents {
   const KindInfo& kind_;
   ObjectList all_;
   bool complete_ = false;
+  bool refused_ = false;
 };
 
 }  // namespace stackspec

@@ -299,7 +299,9 @@ bool ServerObjects::list_stream(const KindInfo& kind, const std::string& ns, Obj
         if (!initial.take(line)) ended.request_stop();
       },
       ended.get_token());
-  if (answer && (answer->status == 400 || answer->status == 422)) may_stream_.store(false);
+  // Servers before 1.32 say it by the status, one on an old etcd in the stream.
+  const bool refused = answer && (answer->status == 400 || answer->status == 422);
+  if (refused || initial.is_refused()) may_stream_.store(false);
   auto complete = initial.all();
   if (!complete) return false;
   all = std::move(*complete);

@@ -500,9 +500,13 @@ TEST(KubeObjects, AListThatCannotBeStreamedGoesOnPageByPage) {
       {"refused", kNoStreams, 2U},
       {"busy", {429, "", "Retry-After: 1\r\n"}, 3U},
       {"cut", {.body = event_line("ADDED", "x", 11), .streams = true}, 3U},
-      {"gone",
-       {.body = R"({"type":"ERROR","object":{"code":410}})"
+      {"refused in the stream",
+       {.body = R"({"type":"ERROR","object":{"code":500,"message":"feature disabled"}})"
                 "\n",
+        .streams = true},
+       2U},
+      {"broken off",
+       {.body = event_line("ADDED", "x", 11) + R"({"type":"ERROR","object":{"code":410}})" + "\n",
         .streams = true},
        3U},
       {"no words", {.body = "not json\n", .streams = true}, 3U},
