@@ -14,8 +14,9 @@ from kube_api import kubectl
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 NAME = "localhost/stackspec-image-test:v0"
 NAMESPACE = "image"
-# 30 MB are aimed at; what libpq and cpprestsdk bring of Debian is 22 of them.
-LIMIT = 33 << 20
+# 30 MB are the target. What libpq and cpprestsdk bring of Debian is 22 of them, and its patches may
+# move that a little.
+LIMIT = 30_500_000
 PROGRAM = ""
 
 
