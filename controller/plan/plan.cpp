@@ -145,12 +145,17 @@ void end_with_verdict(Context& context, const Bad& bad) {
 }
 
 /// The oldest restore a person asked for that can start; a refused one holds up nobody.
-bool start_restore(Context& context) {
+const RestoreRequest* wanted_restore(const Context& context) {
   const auto& requests = context.seen.restore_requests;
   const auto found = std::find_if(requests.begin(), requests.end(), [&](const auto& each) {
     return why_not_restore(context.seen, each).empty();  // guard(loss-accepted)
   });
-  if (found == requests.end()) return false;
+  return found == requests.end() ? nullptr : &*found;
+}
+
+bool start_restore(Context& context) {
+  const RestoreRequest* found = wanted_restore(context);
+  if (found == nullptr) return false;
   const RestoreRequest request = *found;
   const BackupSeen* backup = context.seen.backup(request.backup);
   start_journey(context, "Restore", context.status.version, backup->source_version, {});
@@ -222,7 +227,9 @@ Turn start_where_asked(Context& context) {
   if (path->empty()) return Done{};
   const auto retry_at = parse_rfc3339(context.status.retry_at);
   if (retry_at && context.now < *retry_at) {
-    return wait_for("BackOff", std::to_string(context.status.failures) + " failed tries",
+    const auto& history = context.status.history;
+    const std::string last = history.empty() ? "" : ", the last: " + history.front().message;
+    return wait_for("BackOff", std::to_string(context.status.failures) + " failed tries" + last,
                     context.status.retry_at, "annotate stackspec.dev/retry to try now");
   }
   std::vector<std::string> tags;
@@ -238,6 +245,19 @@ Turn delete_old_backups(Context& context) {
       backups_to_delete(context.seen.backups, context.spec().backup, keep, context.now);
   if (doomed.empty()) return Done{};
   return Do{DeleteBackup{doomed.front()}};
+}
+
+/// What serves, and not as the spec says: a volume that cannot grow. It holds up nothing.
+std::vector<Blocked> unmet_gates(const Context& context) {
+  std::vector<Blocked> gates;
+  for (const auto& [which, seen] : context.seen.components) {
+    const bool serves = seen.exists && seen.ready > 0 && seen.ready >= seen.wanted;
+    if (!serves || seen.message.empty()) continue;
+    gates.push_back({pascal_case(to_string(which)) + "Ready",
+                     std::to_string(seen.ready) + " ready, but " + seen.message, "as spec says",
+                     "make possible what was refused; it is tried again every minute"});
+  }
+  return gates;
 }
 
 /// No journey: keep what serves, then look for something to start.
@@ -261,8 +281,12 @@ Turn at_rest(Context& context) {
   if (!gates.empty()) return Wait{gates};
   context.upkeep = true;
   turn = fulfil_backup_requests(context);
+  if (std::holds_alternative<Done>(turn)) turn = delete_old_backups(context);
   if (!std::holds_alternative<Done>(turn)) return turn;
-  return delete_old_backups(context);
+  const auto unmet = unmet_gates(context);
+  if (unmet.empty()) return Done{};
+  context.upkeep = false;
+  return Wait{unmet};
 }
 
 Turn continue_journey(Context& context) {
@@ -301,7 +325,11 @@ Turn decide(Context& context) {
     const bool other_install = context.journey().kind == "Install" &&
                                context.seen.database.ledger.model == LedgerModel::None &&
                                context.journey().to != target;
-    if (not_begun && (target_changed(context) || other_install)) context.status.upgrade.reset();
+    // What keeps an upgrade from beginning may be what the restore is to mend.
+    const bool restore = context.journey().kind == "Upgrade" && wanted_restore(context) != nullptr;
+    if (not_begun && (target_changed(context) || other_install || restore)) {
+      context.status.upgrade.reset();
+    }
   }
   return context.status.upgrade ? continue_journey(context) : at_rest(context);
 }
@@ -319,8 +347,9 @@ milliseconds look_again(const Context& context, const Turn& turn) {
     if (wait->gates.empty()) return milliseconds(0);
     // What ends by itself is looked at often; what needs a person or another system less so.
     const std::string& gate = wait->gates.front().gate;
-    const bool ours = gate == "Task" || gate.ends_with("Ready") || gate.ends_with("Stopping") ||
-                      (gate == "FlagsDrift" && wait->gates.front().next.empty());
+    const bool named = gate == "Task" || gate == "FlagsDrift" || gate.ends_with("Ready") ||
+                       gate.ends_with("Stopping");
+    const bool ours = named && wait->gates.front().next.empty();
     return ours ? milliseconds(500) : milliseconds(5000);
   }
   // Between 9 and 11 minutes, different from stack to stack, so that many do not probe at once.

@@ -1,10 +1,11 @@
 #!/usr/bin/python3 -B
 # SPDX-License-Identifier: Apache-2.0
 """What a stack survives on a real node: hardships_test.py PROGRAM [CLASS...]. First what concerns the
-whole cluster, then stacks side by side, each with hardships of its own in the order of their
+whole cluster, then three stacks side by side, each with hardships of its own in the order of their
 numbers. Two controllers, installed by the chart, look after all of them."""
 import base64
 import concurrent.futures
+import contextlib
 import io
 import json
 import os
@@ -50,12 +51,24 @@ def said(since):
     return "".join(kubectl("-n", HOME, "logs", name, "--since-time", since, check=False) for name in names)
 
 
-def hold_migrations(stack, claim="crm-storage"):
-    """From now on `upgrade` waits for a file; the call that lets it go on."""
-    volume = stack.volume(claim)
+def hold_migrations(stack, place="upgrade"):
+    """From now on a migration waits for a file: before anything, or at another place of the stand-in
+    (tests/standin/README.md). The call that lets it go on."""
+    volume = stack.volume("crm-storage")
     (volume / "go").unlink(missing_ok=True)
-    (volume / "faults.json").write_text(json.dumps({"hang": ["upgrade"], "until": STORAGE + "/go"}))
+    (volume / "faults.json").write_text(json.dumps({"hang": [place], "until": STORAGE + "/go"}))
     return (volume / "go").touch
+
+
+def migrating(stack):
+    stack.wait("a migration at work", lambda: "upgrading" in json.dumps(stack.told()["blockedBy"]), 900)
+
+
+def open_database(stack, **more):
+    secret = stack.look("v1", "secrets/crm-secrets")["data"]
+    return psycopg2.connect(
+        host=stack.look("v1", "services/crm-postgres")["spec"]["clusterIP"], user="twenty", dbname="default",
+        password=base64.b64decode(secret["PG_DATABASE_PASSWORD"]).decode(), **more)
 
 
 class Cluster(unittest.TestCase):
@@ -158,10 +171,7 @@ class Journey(unittest.TestCase):
     def hold_by_a_session(self):
         """Somebody looks into the database behind the fence: the migration waits until he is gone."""
         crm = self.crm
-        secret = crm.look("v1", "secrets/crm-secrets")["data"]
-        session = psycopg2.connect(
-            host=crm.look("v1", "services/crm-postgres")["spec"]["clusterIP"], user="twenty", dbname="default",
-            password=base64.b64decode(secret["PG_DATABASE_PASSWORD"]).decode(), application_name="a-report")
+        session = open_database(crm, application_name="a-report")
         try:
             crm.wait("it waits for the session", lambda: "a-report" in json.dumps(crm.told()["blockedBy"]))
             self.assertEqual(crm.jobs("migrate"), [])
@@ -297,36 +307,178 @@ class Deleted(unittest.TestCase):
         self.crm.fill()
         self.crm.call("/files?name=statutes.txt", b"For the public benefit.")
 
-    def test_20_deleting_the_stack_in_a_migration_keeps_its_data(self):
+    def delete_and_keep(self):
         crm = self.crm
-        let_go = hold_migrations(crm)
-        crm.patch(tag="v1.16")
-        crm.wait("a migration at work", lambda: "upgrading" in json.dumps(crm.told()["blockedBy"]), 600)
         kept = {what: crm.kubectl("get", what, "-o", "name") for what in ("pvc", "secrets", "stackbackups")}
         crm.kubectl("delete", "stk", "crm", "--timeout=60s")
         crm.wait("its pods and Jobs are gone", lambda: not crm.kubectl("get", "pods,jobs", "-o", "name").strip())
         for what, names in kept.items():
             self.assertEqual(crm.kubectl("get", what, "-o", "name"), names)
-        self.assertEqual(crm.get("stackbackups")["items"][0]["status"]["proof"], "L4")
-        let_go()
 
-    def test_30_made_again_it_takes_up_its_data_and_goes_on(self):
+    def migrations(self):
+        with contextlib.closing(open_database(self.crm)) as session, session.cursor() as cursor:
+            cursor.execute('SELECT count(*) FROM core."_typeorm_migrations"')
+            return cursor.fetchone()[0]
+
+    def test_20_deleting_the_stack_in_a_migration_keeps_its_data(self):
         crm = self.crm
+        type(self).let_go = staticmethod(hold_migrations(crm, "workspace"))
+        before = self.migrations()
+        crm.patch(tag="v1.16")
+        migrating(crm)
+        crm.wait("half of it is done", lambda: self.migrations() > before)
+        type(self).backup = crm.journey()["backup"]
+        self.delete_and_keep()
+        self.assertEqual(crm.get("stkb", self.backup)["status"]["proof"], "L4")
+
+    def test_30_made_again_on_half_a_migration_it_serves_and_waits_for_a_restore(self):
+        crm = self.crm
+        self.let_go()
         crm.apply("StackSpec", "crm", SPEC | {"tag": "v1.16"})
+        crm.wait("it says what is left behind", lambda: "MigrationCount" in json.dumps(crm.told()["blockedBy"]), 900)
+        self.assertTrue(crm.told()["version"].startswith("v1.15."))
+        self.assertEqual(crm.call("/"), 200)
+        cutoff = crm.get("stkb", self.backup)["status"]["cutoff"]["time"]
+        crm.apply("StackRestore", "back", {"stackRef": {"name": "crm"}, "from": {"backupRef": {"name": self.backup}},
+                                           "acceptLossSince": cutoff})
+        crm.wait("restored", lambda: crm.condition("Stalled") == ("True", "Restored"), 900)
+        self.let_go()  # The files are those of the backup too.
+        crm.kubectl("annotate", "stk", "crm", "stackspec.dev/retry=restored")
         crm.wait_ready("v1.16.", 900)
         self.assertEqual(len(crm.companies()), 20)
         self.assertEqual([file["size"] for file in crm.files()], [23])
 
-    def test_40_a_namespace_deleted_in_a_migration_terminates(self):
+    def test_40_made_again_on_whole_data_it_goes_on_by_itself(self):
         crm = self.crm
         hold_migrations(crm)
         crm.patch(tag="v1.17")
-        crm.wait("a migration at work", lambda: "upgrading" in json.dumps(crm.told()["blockedBy"]), 600)
-        kubectl("delete", "namespace", "deleted", "--timeout=300s")
+        migrating(crm)
+        self.delete_and_keep()
+        crm.apply("StackSpec", "crm", SPEC | {"tag": "v1.17"})
+        crm.wait("taken up", lambda: crm.told()["version"].startswith("v1.16."), 900)
+        migrating(crm)
+
+    def test_50_a_namespace_deleted_in_a_migration_terminates(self):
+        self.assertEqual(self.crm.journey()["step"], "Migrate")
+        kubectl("delete", "namespace", "deleted", "--timeout=600s")
 
 
-CLASSES = {"Cluster": Cluster, "Journey": Journey, "Deleted": Deleted}
-SIDE_BY_SIDE = ("Journey", "Deleted")
+class Full(unittest.TestCase):
+    """Volumes that somebody else made, a place of its own on the node, and no room left in either."""
+    crm = Stack("full")
+
+    @classmethod
+    def setUpClass(cls):
+        new_namespace("full")
+        ours = {"stackspec.dev/stack": "crm"}  # as an earlier stack of that name left them behind
+        for name, size, storage, labels in (("our-files", "1Gi", "test-local", {}), ("crm-backups", "48Mi", "test-sized", {}),
+                                            ("crm-redis", "64Mi", "test-fixed", ours)):
+            kubectl("create", "-f", "-", text=json.dumps({
+                "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+                "metadata": {"name": name, "namespace": "full", "labels": labels},
+                "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": storage,
+                         "resources": {"requests": {"storage": size}}}}))
+        cls.crm.kubectl("create", "secret", "generic", "mail", "--from-literal=EMAIL_SMTP_HOST=mail.example.org")
+        kubectl("label", "node", "node1", "--overwrite", "stackspec.test/room=yes")
+
+    @classmethod
+    def tearDownClass(cls):
+        kubectl("label", "node", "node1", "stackspec.test/room-")
+        kubectl("patch", "storageclass", "test-fixed", "-p", '{"allowVolumeExpansion": false}')
+
+    def spec(self):
+        return SPEC | {
+            "database": {"managed": {"size": "400Mi", "storageClassName": "test-sized", "version": "15"}},
+            "redis": {"managed": {"size": "64Mi"}},
+            "storage": {"type": "local", "local": {"existingClaim": "our-files"}},
+            "backup": {"destination": {"pvc": {"size": "48Mi"}}},
+            "envFrom": [{"secretRef": {"name": "mail"}}],
+            "gateway": {"host": "crm.example.org", "className": "nginx"},
+            "scheduling": {"nodeSelector": {"stackspec.test/room": "yes"},
+                           "tolerations": [{"key": "stackspec.test/ours", "operator": "Exists"}]}}
+
+    def fill(self, claim, keep=0):
+        """All that is free of the volume but so many KiB, by a file that is not the stack's."""
+        volume = self.crm.volume(claim)
+        free = os.statvfs(volume)
+        size = free.f_bavail * free.f_frsize - keep * 1024
+        with open(volume / ".filler", "ab") as file, contextlib.suppress(OSError):
+            while size > 0:
+                size -= file.write(b"x" * min(size, 1 << 20))
+
+    def told(self):
+        return json.dumps({key: self.crm.told().get(key) for key in ("message", "blockedBy", "conditions")})
+
+    def test_10_is_made_where_and_of_what_the_spec_says(self):
+        crm = self.crm
+        crm.apply("StackSpec", "crm", self.spec())
+        crm.wait_ready("v1.15.", 900)
+        crm.fill()
+        claims = {claim["metadata"]["name"] for claim in crm.look("v1", "persistentvolumeclaims")["items"]}
+        self.assertEqual(claims, {"our-files", "crm-backups", "crm-redis", "crm-postgres"})
+        crm.call("/files?name=statutes.txt", b"For the public benefit.")
+        self.assertTrue(list(crm.volume("our-files").glob("workspace-*/attachment/*statutes.txt")))
+        for pod in crm.look("v1", "pods")["items"]:
+            self.assertEqual(pod["spec"]["nodeSelector"], {"stackspec.test/room": "yes"}, pod["metadata"]["name"])
+            self.assertIn("stackspec.test/ours", [each["key"] for each in pod["spec"]["tolerations"]])
+        (ingress,) = crm.look("networking.k8s.io/v1", "ingresses")["items"]
+        (rule,) = ingress["spec"]["rules"]
+        self.assertEqual((ingress["spec"]["ingressClassName"], rule["host"]), ("nginx", "crm.example.org"))
+        self.assertEqual(rule["http"]["paths"][0]["backend"]["service"]["name"], "crm-gateway")
+        for part in ("server", "worker"):
+            said = crm.kubectl("exec", "deployment/crm-" + part, "--", "printenv", "EMAIL_SMTP_HOST")
+            self.assertIn("mail.example.org", said)
+
+    def test_20_without_room_on_a_node_nobody_is_sent_away(self):
+        crm = self.crm
+        crm.kubectl("label", "node", "node1", "stackspec.test/room-")
+        crm.patch(tag="v1.16")
+        crm.wait("it says that there is no room", lambda: "Unschedulable" in self.told())
+        self.assertEqual(crm.journey()["step"], "Preflight")
+        self.assertEqual(crm.call("/"), 200)
+        self.assertEqual(len(crm.pods("worker")), 1)
+        self.fill("crm-backups", keep=16)
+        crm.kubectl("label", "node", "node1", "stackspec.test/room=yes")
+
+    def test_30_a_full_volume_of_backups_costs_nothing_but_the_upgrade(self):
+        crm = self.crm
+        crm.wait("it says what is full and what helps", lambda: "no space left" in self.told()
+                 and "spec.backup.destination.pvc.size" in self.told())
+        crm.wait("users are back", lambda: crm.call("/") == 200 and crm.pods("worker"))
+        self.assertTrue(crm.told()["version"].startswith("v1.15."))
+        self.assertEqual(len(crm.companies()), 20)
+        crm.patch(backup={"destination": {"pvc": {"size": "96Mi"}}})
+        crm.wait("the claim has grown", lambda: crm.look("v1", "persistentvolumeclaims/crm-backups")["status"]["capacity"]["storage"] == "96Mi")
+        crm.kubectl("annotate", "stk", "crm", "stackspec.dev/retry=grown")
+        crm.wait_ready("v1.16.", 900)
+        self.assertEqual(len(crm.companies()), 20)
+
+    def test_40_a_full_volume_of_the_database_is_named_and_grows(self):
+        crm = self.crm
+        self.fill("crm-postgres")
+        crm.kubectl("delete", "pod", "crm-postgres-0")  # What keeps running only fails to write.
+
+        def is_told():
+            self.fill("crm-postgres")  # What it gave back when it ended.
+            told = self.told()
+            return "volume of the database is full" in told and "spec.database.managed.size" in told
+        crm.wait("it says what is full and what helps", is_told)
+        crm.patch(database={"managed": {"size": "500Mi"}})
+        crm.wait_ready("v1.16.", 900)
+        self.assertEqual(len(crm.companies()), 20)
+
+    def test_50_a_claim_that_cannot_grow_is_named_and_holds_up_nothing(self):
+        crm = self.crm
+        crm.patch(redis={"managed": {"size": "128Mi"}})
+        crm.wait("it says which", lambda: "claim crm-redis cannot grow from 64Mi to 128Mi" in self.told())
+        self.assertEqual(crm.condition("Ready")[0] == "True", False)
+        self.assertEqual(crm.call("/"), 200)
+        kubectl("patch", "storageclass", "test-fixed", "-p", '{"allowVolumeExpansion": true}')
+        crm.wait_ready("v1.16.")
+
+
+CLASSES = {"Cluster": Cluster, "Journey": Journey, "Deleted": Deleted, "Full": Full}
+SIDE_BY_SIDE = ("Journey", "Deleted", "Full")
 
 
 def run(name):
@@ -363,4 +515,5 @@ if __name__ == "__main__":
     try:
         sys.exit(main(list(CLASSES)))
     finally:
+        kubectl("delete", "namespace", "journey", "deleted", "full", "--ignore-not-found", "--timeout=300s", check=False)
         clean()

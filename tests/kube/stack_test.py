@@ -12,13 +12,13 @@ import subprocess
 import sys
 import time
 import unittest
-import urllib.error
-import urllib.request
 
+import on_node
 from kube_api import Api, kubectl
+from on_node import HOME, Stack, holder, late_writes, new_namespace, now, process_of, requests_of_controller
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-HOME, NAMESPACE = "stackspec-system", "story"
+NAMESPACE = "story"
 PROGRAM = ""
 SPEC = {
     "tag": "v1.15",
@@ -29,115 +29,14 @@ SPEC = {
     "smoke": [{"name": "home", "http": {"path": "/", "expectStatus": 200}}],
     "upgrade": {"soakSeconds": 2},
 }
-WRITES = ("create", "update", "patch", "delete", "deletecollection")
-
-
-def now():
-    return datetime.datetime.now(datetime.timezone.utc)
-
-
-def moment(text):
-    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
+CRM = Stack(NAMESPACE)
+mine, get, told, patch, call = CRM.kubectl, CRM.get, CRM.told, CRM.patch, CRM.call
+ready_at, condition, companies = CRM.ready_at, CRM.condition, CRM.companies
 
 
 def wait_for(what, true, seconds=120):
     """`seconds`: on a machine that does nothing else; one that does may take five times as long."""
-    end = time.monotonic() + 5 * seconds
-    while not (answer := true()):
-        if time.monotonic() > end:
-            raise AssertionError(f"not within {seconds} s: {what}\n{state()}")
-        time.sleep(0.05)
-    return answer
-
-
-def mine(*arguments, **more):
-    return kubectl("-n", NAMESPACE, *arguments, **more)
-
-
-def get(*what):
-    return json.loads(mine("get", *what, "-o", "json"))
-
-
-def told():
-    return get("stk", "crm").get("status", {})
-
-
-def state():
-    """Of everything, for the report of a failure."""
-    logs = kubectl("-n", HOME, "logs", "-l", "app.kubernetes.io/name=stackspec-controller", "--prefix",
-                   "--tail=25", check=False)
-    return mine("get", "stk,pods,jobs,pvc", "-o", "wide", check=False) + logs
-
-
-def ready_at(version):
-    def look():
-        status = told()
-        return (status.get("phase") == "Ready" and status.get("version", "").startswith(version)
-                and "upgrade" not in status)
-    return look
-
-
-def condition(name):
-    for each in told().get("conditions", []):
-        if each["type"] == name:
-            return each["status"], each["reason"]
-    return "absent", ""
-
-
-def patch(**spec):
-    mine("patch", "stk", "crm", "--type=merge", "-p", json.dumps({"spec": spec}))
-
-
-def call(path, body=None):
-    """The stack as its users reach it; the status code instead of an answer that is no 200."""
-    address = mine("get", "service", "crm-gateway", "-o", "jsonpath={.spec.clusterIP}")
-    request = urllib.request.Request(f"http://{address}:4000{path}",
-                                     data=json.dumps(body).encode() if body else None)
-    try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return json.loads(answer.read() or b"null") if path.startswith("/rest") else answer.status
-    except urllib.error.HTTPError as error:
-        return error.code
-
-
-def companies():
-    return sorted(row["name"] for row in call("/rest/companies?limit=1000")["data"]["companies"])
-
-
-def holder():
-    """The pod that leads; the Lease names it before an underscore."""
-    lease = json.loads(kubectl("-n", HOME, "get", "lease", "stackspec-controller", "-o", "json"))
-    return lease["spec"].get("holderIdentity", "").split("_")[0]
-
-
-def process_of(pod):
-    for entry in pathlib.Path("/proc").iterdir():
-        try:
-            command = (entry / "cmdline").read_bytes()
-            named = (entry / "root/etc/hostname").read_text().strip() == pod
-        except OSError:
-            continue
-        if named and b"stackspec\0controller\0" in command:
-            return int(entry.name)
-    raise AssertionError(f"no process of {pod}")
-
-
-def requests_of_controller(since, until=None):
-    """What the API server noted: (moment, verb, resource, pod, code)."""
-    with open(os.environ["STACKSPEC_TEST_AUDIT_LOG"]) as log:
-        for line in log:
-            event = json.loads(line)
-            user = event.get("user", {})
-            if not user.get("username", "").endswith(f":{HOME}:stackspec-controller"):
-                continue
-            if event.get("stage") == "RequestReceived" or "objectRef" not in event:
-                continue
-            at = moment(event["requestReceivedTimestamp"])
-            if at < since or (until and at > until):
-                continue
-            pod = user.get("extra", {}).get("authentication.kubernetes.io/pod-name", ["?"])[0]
-            yield (at, event["verb"], event["objectRef"]["resource"], pod,
-                   event.get("responseStatus", {}).get("code", 0))
+    return on_node.wait_for(what, true, 5 * seconds, CRM.state)
 
 
 class Story(unittest.TestCase):
@@ -149,8 +48,7 @@ class Story(unittest.TestCase):
         kubectl("apply", "--server-side", "-k", str(ROOT / "manifests/default"))
         kubectl("-n", HOME, "scale", "deployment/stackspec-controller", "--replicas=2")
         kubectl("-n", HOME, "rollout", "status", "deployment/stackspec-controller", "--timeout=300s")
-        kubectl("create", "namespace", NAMESPACE)
-        kubectl("label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted")
+        new_namespace(NAMESPACE)
 
     @classmethod
     def tearDownClass(cls):
@@ -223,9 +121,7 @@ class Story(unittest.TestCase):
         # Else the kubelet does it, whose liveness probe got no answer for a minute.
         wait_for("the one that stood still ends", lambda: not os.path.exists(f"/proc/{process}"), 20)
         wait_for("v1.17", ready_at("v1.17."), 150)
-        late = [each for each in requests_of_controller(stopped) if each[0] > continued and each[3] == leader
-                and each[1] in WRITES and each[4] < 400 and each[2] != "leases"]
-        self.assertEqual(late, [], "written by the leader of the past")
+        self.assertEqual(late_writes(leader, stopped, continued), [], "written by the leader of the past")
         self.assertEqual(len(companies()), 20)
 
     def test_51_release_by_release_each_with_its_proven_backup(self):

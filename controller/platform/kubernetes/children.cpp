@@ -4,6 +4,7 @@
 #include <charconv>
 #include <functional>
 
+#include "base/log.hpp"
 #include "platform/kubernetes/covers.hpp"
 #include "platform/kubernetes/jobs.hpp"
 #include "platform/kubernetes/names.hpp"
@@ -88,8 +89,14 @@ bool is_pull_problem(const std::string& reason) {
 std::string exit_text(const json& terminated) {
   const std::string reason = text(at(terminated, {"reason"}));
   const bool telling = !reason.empty() && reason != "Error" && reason != "Completed";
+  // A task's is JSON, and read by those who know what it means.
+  std::string message = text(at(terminated, {"message"}));
+  message = message.starts_with("{")
+                ? ""
+                : message.substr(0, std::min<std::size_t>(message.find('\n'), 200));
   return "exit code " + std::to_string(number(at(terminated, {"exitCode"}))) +
-         (telling ? " (" + reason + ")" : "");
+         (telling ? " (" + reason + ")" : "") +
+         (message.empty() ? "" : ": " + log::masked(message));
 }
 
 /// Why a container does not run, in words that stay the same while the reason does.

@@ -59,13 +59,26 @@ bool is_outdated(const Stack& stack, Component which, const std::string& revisio
   });
 }
 
+constexpr Component kOnClaims[] = {Component::Postgres, Component::Redis, Component::Server};
+
+/// The claims of ours that a component stands on; those of backups count as the server's.
+std::vector<Object> claims_of(const Stack& stack, Component which) {
+  const bool none =
+      std::find(std::begin(kOnClaims), std::end(kOnClaims), which) == std::end(kOnClaims);
+  if (none) return {};
+  std::vector<Object> all = render_surroundings(stack, which, GatewayMode::Open);
+  std::erase_if(all, [](const Object& one) { return !is_claim(one); });
+  if (which == Component::Server) all.push_back(render_backups_claim(stack));
+  return all;
+}
+
 class Kubernetes final : public Platform {
  public:
   Kubernetes(ObjectApi& objects, KubernetesOptions options, const Clock& clock)
       : options_(std::move(options)),
         render_{options_.controller_namespace},
         cache_(make_child_cache(objects)),
-        writer_(objects, *cache_),
+        writer_(objects, *cache_, clock),
         tasks_(writer_, options_, clock) {}
 
   Result<PlatformSeen> observe(const Stack& stack, std::stop_token stop) override;
@@ -75,6 +88,7 @@ class Kubernetes final : public Platform {
 
  private:
   Result<Children> settled(const Stack& stack, std::stop_token stop);
+  Result<void> grow_claims(const Stack& stack, const Children& children);
   ComponentSeen look(const Stack& stack, const Children& children, Component which) const;
   bool as_wanted(const Stack& stack, const Children& children, Component which) const;
   Result<void> apply(const Stack& stack, const Children& children, const ComponentSpec& component,
@@ -91,10 +105,24 @@ class Kubernetes final : public Platform {
 
 // ---- observe ----
 
+/// A volume grows as soon as the spec says so, in the middle of a journey too: one that is full
+/// stops the journey itself.
+Result<void> Kubernetes::grow_claims(const Stack& stack, const Children& children) {
+  for (const Component which : kOnClaims) {
+    for (const Object& claim : claims_of(stack, which)) {
+      if (!children.claims.contains(claim.key.name)) continue;
+      if (!writer_.cannot_grow(children, claim).empty()) continue;
+      TRY(writer_.ensure_claim(children, claim));
+    }
+  }
+  return {};
+}
+
 /// The children after everything that is the platform's own business was done.
 Result<Children> Kubernetes::settled(const Stack& stack, std::stop_token stop) {
   Children children = TRY(cache_->children_of(stack.key, stop));
   if (stack.deleting) return children;
+  TRY(grow_claims(stack, children));
   for (int round = 0; round < kSettleRounds; ++round) {
     bool wrote = TRY(tasks_.settle(stack, children));
     if (!wrote) wrote = TRY(settle_removals(writer_, tasks_, stack, children));
@@ -148,6 +176,9 @@ ComponentSeen Kubernetes::look(const Stack& stack, const Children& children,
   // revision, so it applies the component again.
   seen.revision = as_wanted(stack, children, which) ? told.revision : "";
   if (seen.message.empty()) seen.message = told.problem;
+  for (const Object& claim : claims_of(stack, which)) {
+    if (seen.message.empty()) seen.message = writer_.cannot_grow(children, claim);
+  }
   const bool stuck = told.replicas > 0 && seen.ready == 0 && !seen.message.empty();
   if (stuck && is_outdated(stack, which, told.revision)) seen.running = 0;
   return seen;

@@ -29,6 +29,15 @@ volume=/var/lib/postgresql/data
 data=$volume/pgdata
 # A claim that was filled by something else may hold the cluster at its top.
 if [ -f "$volume/PG_VERSION" ]; then data=$volume; fi
+at_end() {
+  code=$?
+  free=$(df -Pk "$volume" | awk 'NR == 2 { print $4 }')
+  if [ "$code" != 0 ] && [ "${free:-16384}" -lt 16384 ]; then
+    echo "the volume of the database is full ($((free / 1024)) MiB free): raise spec.database.managed.size" |
+      tee /dev/termination-log >&2
+  fi
+}
+trap at_end EXIT
 case $DATABASE_PASSWORD in
   '' | *[!A-Za-z0-9._~-]*) echo 'the password of the database may hold only letters, digits and . _ ~ -' >&2; exit 64 ;;
 esac

@@ -12,6 +12,9 @@ namespace {
 
 using nlohmann::json;
 
+/// A storage class may be made to grow its claims.
+constexpr std::chrono::minutes kAskAgain{1};
+
 std::string described(const ObjectKey& key) {
   return key.kind + " " + key.ns + "/" + key.name;
 }
@@ -27,18 +30,27 @@ const PlainChild* plain_child(const Children& children, const ObjectKey& key) {
   return found == children.plain.end() ? nullptr : &found->second;
 }
 
-/// Whose an object is, before it is written over. Empty: ours.
-std::string why_not_ours(const Stack& stack, const Object& live) {
-  if (!live.deletion_timestamp.empty()) return "is being deleted; it is made anew when it is gone";
+/// Whose an object is, before it is written over. What goes by itself is waited for; what needs a
+/// person is none of the conflicts that a new look settles.
+Result<void> must_be_ours(const Stack& stack, const Object& live) {
+  const std::string object = described(live.key);
+  if (!live.deletion_timestamp.empty()) {
+    return Error{ErrorKind::Unavailable,
+                 object + " is being deleted; it is made anew when it is gone"};
+  }
   for (const Owner& owner : live.owners) {
     if (owner.uid == stack.uid) return {};
-    if (owner.controller) {
-      return "belongs to " + owner.kind + " " + owner.name + "; rename one of the two";
-    }
+    if (!owner.controller) continue;
+    const bool earlier = owner.kind == "StackSpec" && owner.name == stack.key.name;
+    return Error{
+        earlier ? ErrorKind::Unavailable : ErrorKind::Invalid,
+        object + " belongs to " + owner.kind + " " + owner.name +
+            (earlier ? " of before; it is made anew when it is gone" : "; rename one of the two")};
   }
   const auto label = live.labels.find(kStackLabel);
   if (label != live.labels.end() && label->second == stack.key.name) return {};
-  return "was not made for this stack; rename it, or the stack";
+  return Error{ErrorKind::Invalid,
+               object + " was not made for this stack; rename it, or the stack"};
 }
 
 /// The live object with everything of ours as wanted; what others added to its metadata stays.
@@ -86,10 +98,7 @@ Result<void> Writer::ensure(const Stack& stack, const Children& children, Object
     TRY(create(wanted));
     return {};
   }
-  const std::string why_not = why_not_ours(stack, *live);
-  if (!why_not.empty()) {
-    return Error{ErrorKind::Conflict, described(wanted.key) + " " + why_not};
-  }
+  TRY(must_be_ours(stack, *live));
   const Object next = merged(*live, wanted);
   const bool right = covers(live->content, wanted.content) && next.labels == live->labels &&
                      next.annotations == live->annotations && next.owners == live->owners;
@@ -112,33 +121,50 @@ Result<void> Writer::ensure_claim(const Children& children, const Object& wanted
     return {};
   }
   if (!live) return std::move(live).error();
-  if (!is_smaller(requested_size(*live), size)) {
+  const auto label = live->labels.find(kStackLabel);
+  if (label != live->labels.end() && label->second != wanted.labels.at(kStackLabel)) {
+    return Error{ErrorKind::Invalid, described(wanted.key) + " belongs to stack " + label->second +
+                                         "; rename it, or name another in existingClaim"};
+  }
+  // One that a person made under our name is taken up: unlabelled it would never be heard of.
+  Object next = *live;
+  next.labels.insert(wanted.labels.begin(), wanted.labels.end());
+  const bool grows = is_smaller(requested_size(*live), size) && !refused(wanted.key, size);
+  if (grows) next.content["spec"]["resources"]["requests"]["storage"] = size;
+  if (!grows && next.labels == live->labels) {
     cache_.remember(*live);
     return {};
   }
-  if (refused(wanted.key, size)) return {};
-  Object next = *live;
-  next.content["spec"]["resources"]["requests"]["storage"] = size;
   auto written = objects_.update(next);
   if (written) {
     cache_.remember(*written);
     return {};
   }
   const ErrorKind kind = written.error().kind;
-  if (kind != ErrorKind::Invalid && kind != ErrorKind::Forbidden) {
+  if (!grows || (kind != ErrorKind::Invalid && kind != ErrorKind::Forbidden)) {
     return std::move(written).error().in(described(wanted.key));
   }
   log::warn(
       "claim cannot grow",
       {{"claim", described(wanted.key)}, {"size", size}, {"detail", written.error().message}});
   const std::lock_guard lock(mutex_);
-  refused_.insert(described(wanted.key) + " " + size);
+  refused_[described(wanted.key) + " " + size] = clock_.steady_now();
   return {};
 }
 
 bool Writer::refused(const ObjectKey& claim, const std::string& size) const {
   const std::lock_guard lock(mutex_);
-  return refused_.contains(described(claim) + " " + size);
+  const auto found = refused_.find(described(claim) + " " + size);
+  return found != refused_.end() && clock_.steady_now() - found->second < kAskAgain;
+}
+
+std::string Writer::cannot_grow(const Children& children, const Object& wanted) const {
+  const auto claim = children.claims.find(wanted.key.name);
+  const std::string size = requested_size(wanted);
+  if (claim == children.claims.end() || !is_smaller(claim->second.size, size)) return {};
+  if (!refused(wanted.key, size)) return {};
+  return "claim " + wanted.key.name + " cannot grow from " + claim->second.size + " to " + size +
+         ": its storage class does not allow it";
 }
 
 Result<void> Writer::create_once(const Children& children, const Object& wanted) {

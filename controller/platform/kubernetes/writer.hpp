@@ -2,10 +2,11 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <mutex>
-#include <set>
 #include <string>
 
+#include "base/clock.hpp"
 #include "platform/kubernetes/cache.hpp"
 
 namespace stackspec::kubernetes {
@@ -14,14 +15,17 @@ namespace stackspec::kubernetes {
 /// decided on, and what it answered is in the cache before the next look. Any thread.
 class Writer {
  public:
-  Writer(ObjectApi& objects, ChildCache& cache) : objects_(objects), cache_(cache) {}
+  Writer(ObjectApi& objects, ChildCache& cache, const Clock& clock)
+      : objects_(objects), cache_(cache), clock_(clock) {}
 
   /// Makes the object be as wanted; nothing is written when it is. `children` saves the look at
   /// objects that are known to be right.
-  /// Errors: Conflict when somebody else's object has the name, or wrote at the same time.
+  /// Errors: Invalid when somebody else's object has the name, Unavailable when it is one that
+  /// goes, Conflict when somebody wrote at the same time.
   Result<void> ensure(const Stack& stack, const Children& children, Object wanted);
 
-  /// Makes the claim, or grows it. A storage class that cannot grow is told once in the log.
+  /// Makes the claim, or grows it; takes up one without an owner. A storage class that cannot grow
+  /// is asked again every minute.
   Result<void> ensure_claim(const Children& children, const Object& wanted);
 
   /// Creates an object whose name says all about it; one that is there is the same.
@@ -34,14 +38,17 @@ class Writer {
   /// What is gone already is fine.
   Result<void> remove(const ObjectKey& key);
 
-  /// The storage class refused to grow the claim to that size.
+  /// The storage class refused to grow the claim to that size, in the last minute.
   bool refused(const ObjectKey& claim, const std::string& size) const;
+  /// Why a claim is smaller than wanted for good, for people; empty: it is not.
+  std::string cannot_grow(const Children& children, const Object& wanted) const;
 
  private:
   ObjectApi& objects_;
   ChildCache& cache_;
+  const Clock& clock_;
   mutable std::mutex mutex_;
-  std::set<std::string> refused_;  // guarded by mutex_
+  std::map<std::string, SteadyTime> refused_;  // guarded by mutex_
 };
 
 /// The child says all that was wanted.

@@ -361,6 +361,22 @@ TEST(Ladder, ARestoreNeedsThePersonsWordForTheLoss) {
   EXPECT_EQ(play.condition("Stalled"), "True Restored") << "the upgrade must not start again";
 }
 
+TEST(Ladder, ARestoreGoesBeforeAnUpgradeThatCannotBegin) {
+  Play play = served("v1.15.4");
+  play.stack.spec.tag = "v1.16.6";
+  play.run();
+  ASSERT_EQ(play.stack.status.version, "v1.16.6");
+  const std::string backup = play.world.backups.begin()->first;
+  play.stack.spec.tag = "v1.17.4";
+  ASSERT_TRUE(play.until([&] { return play.is_at("Preflight"); }));
+  Seen seen = play.world.see();
+  seen.missing_secrets = {"crm-mail"};
+  seen.restore_requests = {{"back", backup, "2026-11-21T08:00:00Z"}};
+  const Plan plan = make_plan(play.stack, seen, Catalog::builtin(), play.now);
+  ASSERT_TRUE(plan.status.upgrade);
+  EXPECT_EQ(plan.status.upgrade->requested_by, "back");
+}
+
 TEST(Ladder, SaysWhyATargetCannotBeReached) {
   const struct {
     const char* tag;
@@ -424,6 +440,40 @@ TEST(Ladder, EveryEventHasAKnownReason) {
   for (const Event& event : play.events) {
     EXPECT_NE(std::find(known.begin(), known.end(), event.reason), known.end()) << event.reason;
   }
+}
+
+TEST(Rest, NamesWhatServesButNotAsTheSpecSays) {
+  Play play("v1.15");
+  play.run();
+  ASSERT_EQ(play.condition("Ready"), "True Settled");
+  Seen seen = play.world.see();
+  seen.components[Component::Redis].message = "claim crm-redis cannot grow from 1Gi to 2Gi";
+  const Plan plan = make_plan(play.stack, seen, Catalog::builtin(), play.now);
+  ASSERT_EQ(plan.status.blocked_by.size(), 1U);
+  EXPECT_EQ(plan.status.blocked_by[0].gate, "RedisReady");
+  EXPECT_EQ(plan.status.blocked_by[0].seen,
+            "1 ready, but claim crm-redis cannot grow from 1Gi to 2Gi");
+  EXPECT_FALSE(plan.status.blocked_by[0].next.empty());
+  EXPECT_EQ(plan.status.phase, Phase::Degraded);
+  EXPECT_FALSE(plan.action);
+  EXPECT_GE(plan.look_again_in, 5s) << "only a person can help";
+}
+
+TEST(Rest, ABackOffNamesWhatFailed) {
+  Play play("v1.15");
+  play.run();
+  play.stack.spec.tag = "v1.16";
+  play.stack.status.failures = 1;
+  play.stack.status.retry_at = to_rfc3339(play.now + 60s);
+  HistoryEntry entry;
+  entry.result = "Unfenced";
+  entry.message = "BackupFailed: no space left";
+  play.stack.status.history.insert(play.stack.status.history.begin(), entry);
+  const Plan plan = play.plan();
+  ASSERT_EQ(plan.status.blocked_by.size(), 1U);
+  EXPECT_EQ(plan.status.blocked_by[0].gate, "BackOff");
+  EXPECT_EQ(plan.status.blocked_by[0].seen,
+            "1 failed tries, the last: BackupFailed: no space left");
 }
 
 }  // namespace
