@@ -11,6 +11,7 @@
 #include "base/base64.hpp"
 #include "base/file.hpp"
 #include "base/log.hpp"
+#include "kube/wire.hpp"
 
 namespace stackspec {
 namespace {
@@ -28,11 +29,6 @@ Error invalid(const std::string& what) {
 std::string environment(const char* name) {
   const char* value = std::getenv(name);
   return value != nullptr ? value : "";
-}
-
-std::string text_at(const json& object, const char* name) {
-  const auto found = object.find(name);
-  return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
 }
 
 Result<int> port_of(const std::string& text) {
