@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <map>
+#include <memory_resource>
 #include <mutex>
 #include <optional>
 #include <utility>
@@ -73,12 +74,14 @@ class Store {
  private:
   struct Stored {
     std::int64_t version = 0;
-    std::vector<std::uint8_t> packed;  ///< MessagePack: less than text, and sooner read.
+    explicit Stored(std::pmr::memory_resource* memory) : packed(memory) {}
+
+    std::pmr::vector<std::uint8_t> packed;  ///< MessagePack: less than text, and sooner read.
   };
 
   bool is_live() const { return complete_ && watches_ > 0; }
 
-  static Result<Object> parsed(const std::vector<std::uint8_t>& packed) {
+  static Result<Object> parsed(const std::pmr::vector<std::uint8_t>& packed) {
     return object_from_json(nlohmann::json::from_msgpack(packed, true, false));
   }
 
@@ -88,16 +91,18 @@ class Store {
       whole_ = false;
       return;
     }
-    Stored& stored = objects_[{object.key.ns, object.key.name}];
+    Stored& stored = objects_.try_emplace({object.key.ns, object.key.name}, &memory_).first->second;
     // The event of an older write may come after the answer to our own newer one.
     if (object.resource_version < stored.version) return;
     stored.version = object.resource_version;
-    stored.packed = nlohmann::json::to_msgpack(to_json(object));
-    stored.packed.shrink_to_fit();
+    const auto packed = nlohmann::json::to_msgpack(to_json(object));
+    stored.packed.assign(packed.begin(), packed.end());
   }
 
   const Keeps& keeps_;
   mutable std::mutex mutex_;
+  /// What is kept lies together: among what is freed after a list it would hold whole pages.
+  std::pmr::unsynchronized_pool_resource memory_;  // guarded by mutex_, as all below
   std::map<std::pair<std::string, std::string>, Stored>
       objects_;  // guarded by mutex_, as all below
   std::int64_t version_ = 0;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <condition_variable>
+#include <memory_resource>
 #include <mutex>
 #include <set>
 #include <thread>
@@ -59,12 +60,13 @@ class Cache final : public ChildCache {
     std::uint32_t uid = 0;  ///< Hash of it.
     std::uint8_t kind = 0;  ///< Index in kKinds.
   };
-  using KnownMap = std::unordered_map<std::size_t, Known>;  ///< By key_hash().
+  using KnownMap = std::pmr::unordered_map<std::size_t, Known>;  ///< By key_hash().
 
   /// One stack: its children, packed while nobody needs them.
   struct Shelf {
+    explicit Shelf(std::pmr::memory_resource* memory) : packed(memory) {}
     std::unique_ptr<Children> open;
-    std::string packed;
+    std::pmr::string packed;
     std::chrono::steady_clock::time_point used;
   };
 
@@ -73,7 +75,7 @@ class Cache final : public ChildCache {
   void take(const WatchEvent& event, const char* kind);
   void put_locked(const Object& object, const char* kind);
   void erase_locked(KnownMap::iterator known);
-  static Children& open_locked(Shelf& shelf);
+  Children& open_locked(Shelf& shelf);
   void pack_unused_locked();
   std::string missing_locked() const;
   /// False when stopped.
@@ -82,8 +84,10 @@ class Cache final : public ChildCache {
   ObjectApi& objects_;
   std::mutex mutex_;
   std::condition_variable_any woken_;
+  /// What is kept lies together: among what is freed after a list it would hold whole pages.
+  std::pmr::unsynchronized_pool_resource memory_;    // guarded by mutex_
   std::map<StackKey, Shelf> stacks_;                 // guarded by mutex_
-  KnownMap known_;                                   // guarded by mutex_
+  KnownMap known_{&memory_};                         // guarded by mutex_
   std::map<std::uint32_t, std::string> tombstones_;  // guarded by mutex_; uid -> kind
   std::set<StackKey> changed_;                       // guarded by mutex_
   std::set<std::string> filled_;                     // guarded by mutex_
@@ -193,7 +197,7 @@ void Cache::put_locked(const Object& object, const char* kind) {
     if (*known->second.stack != stack) erase_locked(known);
   }
   if (stack.name.empty()) return;
-  const auto place = stacks_.try_emplace(stack).first;
+  const auto place = stacks_.try_emplace(stack, &memory_).first;
   known_[key] = {&place->first, object.resource_version, uid, index_of(kind)};
   if (put_child(open_locked(place->second), object)) changed_.insert(stack);
 }
@@ -212,7 +216,7 @@ Children& Cache::open_locked(Shelf& shelf) {
   if (!shelf.open) {
     shelf.open =
         std::make_unique<Children>(shelf.packed.empty() ? Children{} : unpack(shelf.packed));
-    shelf.packed = {};
+    shelf.packed = std::pmr::string(&memory_);
   }
   return *shelf.open;
 }
@@ -221,7 +225,7 @@ void Cache::pack_unused_locked() {
   const auto now = std::chrono::steady_clock::now();
   for (auto& [key, shelf] : stacks_) {
     if (!shelf.open || now - shelf.used < kPackAfter) continue;
-    shelf.packed = pack(*shelf.open);
+    shelf.packed.assign(pack(*shelf.open));
     shelf.open.reset();
   }
 }
