@@ -34,7 +34,8 @@ SPEC = {
     "tag": "v1.15",
     "database": {"managed": {"size": "1Gi", "version": "15"}},
     "storage": {"type": "local", "local": {"size": "1Gi"}},
-    "server": SMALL, "worker": SMALL,
+    # A process that is told to end before it listens does so when its time is up.
+    "server": SMALL, "worker": SMALL | {"terminationGraceSeconds": 15},
     "env": {"STANDIN_FAULTS": STORAGE + "/faults.json"},
     "upgrade": {"soakSeconds": 1},
 }
@@ -497,6 +498,11 @@ def run(name):
     return good
 
 
+def leave_nothing():
+    kubectl("delete", "namespace", "journey", "deleted", "full", "--ignore-not-found", "--timeout=300s", check=False)
+    clean()
+
+
 def main(names):
     load_image(PROGRAM)
     good = all(run(name) for name in names if name not in SIDE_BY_SIDE)
@@ -511,9 +517,8 @@ if __name__ == "__main__":
     PROGRAM = os.path.abspath(sys.argv[1])
     if len(sys.argv) > 2:
         sys.exit(main(sys.argv[2:]))
-    clean()
+    leave_nothing()
     try:
         sys.exit(main(list(CLASSES)))
     finally:
-        kubectl("delete", "namespace", "journey", "deleted", "full", "--ignore-not-found", "--timeout=300s", check=False)
-        clean()
+        leave_nothing()
