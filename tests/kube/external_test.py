@@ -26,7 +26,7 @@ SPEC = {
     "database": {"external": {"urlSecretRef": {"name": "crm-db", "key": "url"}, "shared": True}},
     "redis": {"external": {"urlSecretRef": {"name": "crm-redis", "key": "url"}}},
     "storage": {"type": "local", "local": {"size": "1Gi"}},
-    "server": SMALL, "worker": SMALL,
+    "server": SMALL, "worker": SMALL | {"terminationGraceSeconds": 15},
     "upgrade": {"soakSeconds": 1},
 }
 POD_SECURITY = {"runAsNonRoot": True, "runAsUser": 999, "runAsGroup": 999, "fsGroup": 999,

@@ -24,6 +24,7 @@ SPEC = {
     "tag": "v1.15",
     "database": {"managed": {"size": "1Gi", "version": "15"}},
     "storage": {"type": "local", "local": {"size": "1Gi"}},
+    "worker": {"terminationGraceSeconds": 15},
     "flags": {"IS_AI_ENABLED": True},
     "fundraising": {"version": "v0.1.0", "image": "localhost/fundraising:v0.1.0"},
     "smoke": [{"name": "home", "http": {"path": "/", "expectStatus": 200}}],
