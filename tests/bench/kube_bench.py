@@ -76,7 +76,10 @@ class Around:
         self.kubectl("create", "namespace", HOME)
         self.kubectl("create", "namespace", NAMESPACE)
         self.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
-        self.kubectl("wait", "--for=condition=Established", "crd", "--all")
+        for crd in ("stackspecs", "stackbackups", "stackrestores"):
+            # `wait --for=condition` ends at once when there are no conditions yet.
+            self.kubectl("wait", f"crd/{crd}.stackspec.dev", "--timeout=120s",
+                         "--for=jsonpath={.status.acceptedNames.kind}")
         # It would make pods that no node runs; kube_world does it all.
         os.kill(int((pathlib.Path(os.environ["CLUSTER_DIR"]) / "controller-manager.pid").read_text()),
                 signal.SIGTERM)

@@ -20,7 +20,7 @@ import unittest
 
 import psycopg2
 import yaml
-from kube_api import kubectl
+from kube_api import kubectl, wait_for_crds
 from on_node import (HOME, Stack, holder, late_writes, new_namespace, now, process_of, wait_for)
 from packaging_test import tool
 from quickstart import clean, load_image
@@ -85,7 +85,7 @@ class Cluster(unittest.TestCase):
                      lambda kind=kind: re.search(f"does not serve {kind}[^\"]*CRDs", said(since)), every=1)
         pods = kubectl("-n", HOME, "get", "pods", "-o", "name")
         helm()
-        kubectl("wait", "crd", "--all", "--for=condition=Established", "--timeout=120s")
+        wait_for_crds()
         new_namespace("journey")
         crm = Stack("journey")
         crm.apply("StackSpec", "crm", SPEC | {"suspend": True})

@@ -6,9 +6,11 @@ import os
 import pathlib
 import subprocess
 import sys
+import tempfile
+import time
 import unittest
 
-from kube_api import TOOLS, Api, kubeconfig, kubectl
+from kube_api import TOOLS, Api, kubeconfig, kubectl, wait_for_crds
 
 DOCUMENTS = pathlib.Path(__file__).resolve().parent / "kstatus"
 CRDS = DOCUMENTS.parents[2] / "crds"
@@ -43,7 +45,7 @@ class Kubectl(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         kubectl("apply", "--server-side", "-f", str(CRDS))
-        kubectl("wait", "crd/stackspecs.stackspec.dev", "--for=condition=Established", "--timeout=300s")
+        wait_for_crds()
         kubectl("create", "namespace", NAMESPACE)
         cls.api = Api()
 
@@ -83,6 +85,53 @@ class Kubectl(unittest.TestCase):
             code, stored, _ = self.api.call("PUT", f"{where}/{path.stem}/status?fieldValidation=Strict", made)
             self.assertEqual(code, 200, stored)
             self.assertEqual(stored["status"], status)
+
+    def tell(self, name, document_name):
+        """Writes the status of a document as if it were about the newest generation."""
+        _, live, _ = self.api.call("GET", f"{STACKS}/{name}")
+        generation = live["metadata"]["generation"]
+        live["status"] = document(document_name)["status"] | {"observedGeneration": generation}
+        for condition in live["status"]["conditions"]:
+            condition["observedGeneration"] = generation
+        code, stored, _ = self.api.call("PUT", f"{STACKS}/{name}/status", live)
+        self.assertEqual(code, 200, stored)
+
+    def helm(self, *arguments):
+        return subprocess.Popen([os.path.join(TOOLS, "helm"), "--kubeconfig", kubeconfig(), "-n", NAMESPACE,
+                                 *arguments, "--wait"], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    def made(self, name, tag):
+        end = time.monotonic() + 120
+        while True:
+            code, live, _ = self.api.call("GET", f"{STACKS}/{name}")
+            if code == 200 and live["spec"]["tag"] == tag:
+                return
+            self.assertLess(time.monotonic(), end, live)
+            time.sleep(0.05)
+
+    def test_helm_waits_for_what_is_proven_and_fails_with_what_stalls(self):
+        with tempfile.TemporaryDirectory() as folder:
+            chart = pathlib.Path(folder) / "crm"
+            (chart / "templates").mkdir(parents=True)
+            (chart / "Chart.yaml").write_text("{apiVersion: v2, name: crm, version: 0.1.0}\n")
+            (chart / "templates/stack.yaml").write_text(
+                "apiVersion: stackspec.dev/v1alpha1\nkind: StackSpec\nmetadata: {name: helmed}\n"
+                "spec: {tag: {{ .Values.tag }}}\n")
+            install = self.helm("install", "helmed", str(chart), "--set", "tag=v1.15", "--timeout", "5m")
+            self.made("helmed", "v1.15")
+            self.tell("helmed", "installing")
+            with self.assertRaises(subprocess.TimeoutExpired):  # it waits
+                install.wait(timeout=2)
+            self.tell("helmed", "ready")
+            said, _ = install.communicate(timeout=300)
+            self.assertEqual(install.returncode, 0, said)
+
+            upgrade = self.helm("upgrade", "helmed", str(chart), "--set", "tag=v1.16", "--timeout", "15m")
+            self.made("helmed", "v1.16")
+            self.tell("helmed", "rolled-back")
+            said, _ = upgrade.communicate(timeout=300)  # long before its own time is over
+            self.assertNotEqual(upgrade.returncode, 0, said)
+            self.assertIn("v1.16.6 refused", said)
 
     def test_waits_until_the_spec_of_now_is_proven(self):
         for name in EXPECTED:

@@ -5,6 +5,7 @@ import os
 import ssl
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 
@@ -27,6 +28,17 @@ def kubectl(*arguments, text=None, check=True):
     if check and done.returncode != 0:
         raise AssertionError(f"kubectl {' '.join(arguments)}: {done.stdout}")
     return done.stdout
+
+
+def wait_for_crds():
+    """All there are. kubectl cannot wait for one that has no conditions yet: it says so and ends."""
+    end = time.monotonic() + 300
+    while True:
+        said = kubectl("wait", "crd", "--all", "--for=condition=Established", "--timeout=300s", check=False)
+        if said and "error" not in said.lower():
+            return
+        assert time.monotonic() < end, said
+        time.sleep(0.1)
 
 
 class Api:

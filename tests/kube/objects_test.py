@@ -13,7 +13,7 @@ import tempfile
 import unittest
 
 import objects
-from kube_api import Api, kubectl
+from kube_api import Api, kubectl, wait_for_crds
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 CRDS = [os.path.join(ROOT, "crds", name) for name in sorted(os.listdir(os.path.join(ROOT, "crds")))
@@ -45,8 +45,7 @@ class OnTheServer(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.said = [kubectl("apply", "--server-side", "-f", path) for path in CRDS]
-        kubectl("wait", "--for=condition=Established", "--timeout=300s",
-                *[f"crd/{plural}.stackspec.dev" for plural in PLURALS.values()])
+        wait_for_crds()
         kubectl("create", "namespace", "objects")
         cls.api = Api()
 

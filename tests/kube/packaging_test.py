@@ -12,7 +12,7 @@ import unittest
 
 import yaml
 
-from kube_api import TOOLS, Api, kubeconfig, kubectl
+from kube_api import TOOLS, Api, kubeconfig, kubectl, wait_for_crds
 from rbac_used import rights
 from server_schemas import write_schemas
 
@@ -72,7 +72,7 @@ class Text(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
-        kubectl("wait", "crd", "--all", "--for=condition=Established", "--timeout=300s")
+        wait_for_crds()
         cls.folder = tempfile.TemporaryDirectory()
         cls.addClassCleanup(cls.folder.cleanup)
         write_schemas(Api(), cls.folder.name, ["StackSpec", "StackBackup", "Deployment"])
