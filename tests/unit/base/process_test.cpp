@@ -49,10 +49,16 @@ void end(const ProcessId& process) {
   EXPECT_TRUE(ends(process));
 }
 
+/// Of a file that may vanish while it is read, as those of /proc do: an iterator would throw then.
+std::string text_of(const std::string& path) {
+  std::ostringstream text;
+  text << std::ifstream(path).rdbuf();
+  return text.str();
+}
+
 /// The identity of a process that some script told us the number of.
 ProcessId identify(pid_t pid) {
-  std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
-  std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  const std::string text = text_of("/proc/" + std::to_string(pid) + "/stat");
   if (text.empty()) return {};
   std::istringstream fields(text.substr(text.rfind(')') + 1));
   std::string skipped;
@@ -77,8 +83,7 @@ pid_t number_in_log(const TempFolder& folder) {
 int living_with(const std::string& token) {
   int count = 0;
   for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
-    std::ifstream file(entry.path() / "cmdline");
-    std::string line((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+    const std::string line = text_of(entry.path() / "cmdline");
     if (line.find(token) != std::string::npos && line.rfind("/bin/sh", 0) == 0) ++count;
   }
   return count;
