@@ -14,6 +14,7 @@
 #include <string_view>
 #include <thread>
 
+#include "api/stack.hpp"
 #include "base/clock.hpp"
 #include "base/log.hpp"
 #include "base/memory.hpp"
@@ -26,7 +27,6 @@
 #include "kube/leader.hpp"
 #include "objects/cached_reads.hpp"
 #include "platform/kubernetes/kubernetes.hpp"
-#include "platform/kubernetes/names.hpp"
 #include "redis/redis.hpp"
 #include "telemetry/telemetry.hpp"
 

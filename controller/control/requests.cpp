@@ -53,27 +53,16 @@ nlohmann::json told(Status status, const std::vector<Condition>& before, const O
   return to_json(status);
 }
 
-Result<void> write_status(ObjectApi& objects, Object object, nlohmann::json status) {
-  if (object.status == status) return {};
-  object.status = std::move(status);
+/// `before` is what the object says now; one that cannot be read counts as empty.
+template <class Status>
+Result<void> write(ObjectApi& objects, Object object, const Status& status,
+                   const Result<Status>& before, WallTime now) {
+  nlohmann::json news =
+      told(status, before ? before->conditions : std::vector<Condition>(), object, now);
+  if (object.status == news) return {};
+  object.status = std::move(news);
   TRY(objects.update_status(object));
   return {};
-}
-
-Result<void> write(ObjectApi& objects, const Object& object, const StackBackupStatus& status,
-                   WallTime now) {
-  const auto before = backup_status_from_json(object.status);
-  return write_status(
-      objects, object,
-      told(status, before ? before->conditions : std::vector<Condition>(), object, now));
-}
-
-Result<void> write(ObjectApi& objects, const Object& object, const StackRestoreStatus& status,
-                   WallTime now) {
-  const auto before = restore_status_from_json(object.status);
-  return write_status(
-      objects, object,
-      told(status, before ? before->conditions : std::vector<Condition>(), object, now));
 }
 
 StackBackupStatus status_of(const BackupSeen& backup) {
@@ -129,7 +118,7 @@ Result<void> report_backups(ObjectApi& objects, const std::vector<BackupObject>&
     if (backup != nullptr && (backup->proven || status.phase != "Failed")) {
       status = status_of(*backup);
     }
-    TRY(write(objects, object, status, pass.now));
+    TRY(write(objects, object, status, backup_status_from_json(object.status), pass.now));
   }
   for (const BackupSeen& backup : pass.seen.backups) {
     if (known.contains(backup.id)) continue;
@@ -169,7 +158,8 @@ Result<void> report_restores(ObjectApi& objects, const std::vector<RestoreObject
                              const Pass& pass) {
   for (const RestoreObject& restore : restores) {
     if (is_over(phase_of(restore.object))) continue;
-    TRY(write(objects, restore.object, status_of(restore, pass), pass.now));
+    TRY(write(objects, restore.object, status_of(restore, pass),
+              restore_status_from_json(restore.object.status), pass.now));
   }
   return {};
 }
