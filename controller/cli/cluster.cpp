@@ -187,7 +187,11 @@ Result<void> run_cluster(const ClusterOptions& options) {
                          .random = system_random()},
                         {.workers = options.workers,
                          .wait_for_turn = [&start](const auto& stop) { return start.wait(stop); },
-                         .at_rest = give_memory_back});
+                         .at_rest =
+                             [&parts] {
+                               parts.database->rest();
+                               give_memory_back();
+                             }});
   std::jthread control([&](const std::stop_token& stop) { controller.run(stop); });
   std::jthread election([&](const std::stop_token& stop) {
     lead(

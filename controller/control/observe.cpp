@@ -113,16 +113,7 @@ class WorldObserver final : public Observer {
 
   Result<Seen> observe(const Stack& stack, const SecretValues& secrets, const Catalog& catalog,
                        std::stop_token stop) override {
-    PlatformSeen found = TRY(platform_.observe(stack, stop));
-    Seen seen;
-    seen.platform = std::move(found.capabilities);
-    seen.endpoints = std::move(found.endpoints);
-    seen.components = std::move(found.components);
-    seen.gateway_open = found.gateway_open;
-    seen.tasks = std::move(found.tasks);
-    seen.backups = std::move(found.backups);
-    seen.host = found.host;
-    seen.missing_releases = std::move(found.missing_releases);
+    Seen seen = seen_of(TRY(platform_.observe(stack, stop)));
     TRY(read_database(stack, secrets, catalog, seen, stop));
     if (runs(seen, Component::Redis) || stack.spec.redis.external_url) {
       const auto target = redis_target(stack, secrets, seen);
@@ -226,6 +217,19 @@ class WorldObserver final : public Observer {
 };
 
 }  // namespace
+
+Seen seen_of(PlatformSeen found) {
+  Seen seen;
+  seen.platform = std::move(found.capabilities);
+  seen.endpoints = std::move(found.endpoints);
+  seen.components = std::move(found.components);
+  seen.gateway_open = found.gateway_open;
+  seen.tasks = std::move(found.tasks);
+  seen.backups = std::move(found.backups);
+  seen.host = found.host;
+  seen.missing_releases = std::move(found.missing_releases);
+  return seen;
+}
 
 std::unique_ptr<Observer> make_observer(Platform& platform, Database& database, Redis& redis,
                                         HttpClient& http) {

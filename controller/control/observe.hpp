@@ -25,6 +25,9 @@ class Observer {
                                const Catalog& catalog, std::stop_token stop) = 0;
 };
 
+/// What the platform alone tells.
+Seen seen_of(PlatformSeen found);
+
 std::unique_ptr<Observer> make_observer(Platform& platform, Database& database, Redis& redis,
                                         HttpClient& http);
 

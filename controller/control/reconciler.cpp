@@ -99,14 +99,21 @@ Result<std::chrono::milliseconds> Reconciler::reconcile(const StackKey& key, std
     }
   }
   const Catalog& catalog = stack.spec.catalog ? own : parts_.catalog;
+  const WallTime now = parts_.clock.wall_now();
+  const Requests requests = TRY(list_requests(parts_.objects, stack));
+  if (is_edited_at_rest(stack)) {
+    Seen first = seen_of(TRY(parts_.platform.observe(stack, stop)));
+    add_requests(requests, first);
+    const auto edit = plan_edit(stack, std::move(first), catalog, now);
+    // Where it fails, the plan below asks for it again, and tells.
+    if (edit) static_cast<void>(act(stack, *edit, secrets.values, stop));
+  }
   Seen seen = TRY(parts_.observer.observe(stack, secrets.values, catalog, stop));
   seen.missing_secrets = secrets.missing;
   seen.key_fingerprints = fingerprints(stack, secrets.values);
-  const Requests requests = TRY(list_requests(parts_.objects, stack));
   add_requests(requests, seen);
 
   // plan
-  const WallTime now = parts_.clock.wall_now();
   const Plan plan = make_plan(stack, seen, catalog, now);
   events.insert(events.end(), plan.events.begin(), plan.events.end());
 
@@ -118,10 +125,7 @@ Result<std::chrono::milliseconds> Reconciler::reconcile(const StackKey& key, std
   // act
   Result<void> done;
   if (plan.action) {
-    log::info("action", {{"stack", key.ns + "/" + key.name}, {"action", describe(*plan.action)}});
-    done = parts_.platform.act(stack, *plan.action, secrets.values, stop);
-    parts_.telemetry.action_finished(*plan.action,
-                                     done ? ActionResult::Done : ActionResult::Failed);
+    done = act(stack, *plan.action, secrets.values, stop);
     // Whoever wrote first or leads now is no failure of the action: it is decided again.
     const bool failed = !done && done.error().kind != ErrorKind::Conflict &&
                         done.error().kind != ErrorKind::Cancelled;
@@ -138,6 +142,15 @@ Result<std::chrono::milliseconds> Reconciler::reconcile(const StackKey& key, std
   TRY(report_requests(parts_.objects, requests, {stack, seen, plan.status, now}));
   if (!done) return std::move(done).error().in(describe(*plan.action));
   return plan.look_again_in;
+}
+
+Result<void> Reconciler::act(const Stack& stack, const Action& action, const SecretValues& secrets,
+                             const std::stop_token& stop) {
+  log::info("action",
+            {{"stack", stack.key.ns + "/" + stack.key.name}, {"action", describe(action)}});
+  auto done = parts_.platform.act(stack, action, secrets, stop);
+  parts_.telemetry.action_finished(action, done ? ActionResult::Done : ActionResult::Failed);
+  return done;
 }
 
 }  // namespace stackspec

@@ -41,6 +41,9 @@ class Reconciler {
   Result<std::chrono::milliseconds> reconcile(const StackKey& key, std::stop_token stop);
 
  private:
+  Result<void> act(const Stack& stack, const Action& action, const SecretValues& secrets,
+                   const std::stop_token& stop);
+
   ReconcilerParts parts_;
   EventBudget budget_;
 };

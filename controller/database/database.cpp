@@ -17,11 +17,13 @@ namespace {
 using Steady = std::chrono::steady_clock;
 
 constexpr auto kLongestIdle = std::chrono::minutes(15);
-constexpr std::size_t kMostIdle = 8;  ///< A thousand stacks at rest shall not hold a thousand.
+constexpr std::size_t kMostAtWork = 64;
+constexpr std::size_t kMostAtRest = 8;
+constexpr auto kCreatableFor = std::chrono::minutes(1);
 constexpr std::size_t kTablesAtOnce = 50;
 constexpr std::string_view kOurSessions = "stackspec/";
 
-/// Those that this user could create in this database.
+/// Those that this user could create in this database. The server reads a hundred files for it.
 constexpr std::string_view kCreatableExtensions =
     "SELECT DISTINCT name::text FROM pg_available_extension_versions WHERE NOT superuser "
     "OR (trusted AND has_database_privilege(current_database(), 'CREATE')) "
@@ -53,6 +55,29 @@ Result<std::vector<std::string>> names(Connection& connection, std::string_view 
   return all;
 }
 
+/// A connection, and what was asked on it that does not change from look to look.
+struct Kept {
+  std::unique_ptr<Connection> connection;
+  Steady::time_point since = {};
+  std::vector<std::string> creatable = {};  ///< Extensions, as of `asked`.
+  Steady::time_point asked = {};
+};
+
+Result<void> read_extensions(Kept& kept, DatabaseSeen& seen, const std::stop_token& stop) {
+  Connection& connection = *kept.connection;
+  seen.extensions =
+      TRY(names(connection, "SELECT extname::text FROM pg_extension ORDER BY 1", stop));
+  const auto now = Steady::now();
+  if (now - kept.asked > kCreatableFor) {
+    const auto rows = TRY(connection.try_query(kCreatableExtensions, stop));
+    kept.creatable.clear();
+    for (const auto& row : rows ? *rows : Rows()) kept.creatable.push_back(text_at(row, 0));
+    kept.asked = now;
+  }
+  seen.available_extensions = kept.creatable;
+  return {};
+}
+
 Result<void> read_server(Connection& connection, DatabaseSeen& seen, const std::stop_token& stop) {
   const auto row =
       TRY(one_row(connection,
@@ -71,12 +96,6 @@ Result<void> read_server(Connection& connection, DatabaseSeen& seen, const std::
   const auto identity =
       TRY(connection.try_query("SELECT system_identifier::text FROM pg_control_system()", stop));
   if (identity && !identity->empty()) seen.system_identifier = text_at(identity->front(), 0);
-  seen.extensions =
-      TRY(names(connection, "SELECT extname::text FROM pg_extension ORDER BY 1", stop));
-  const auto available = TRY(connection.try_query(kCreatableExtensions, stop));
-  for (const auto& extension : available ? *available : Rows()) {
-    seen.available_extensions.push_back(text_at(extension, 0));
-  }
   return {};
 }
 
@@ -114,13 +133,15 @@ Result<void> read_sessions(Connection& connection, const DatabaseTarget& target,
   return {};
 }
 
-Result<DatabaseSeen> look(Connection& connection, const DatabaseTarget& target,
+Result<DatabaseSeen> look(Kept& kept, const DatabaseTarget& target,
                           const DatabaseTimeouts& timeouts, const std::vector<Sentinel>& sentinels,
                           const std::stop_token& stop) {
+  Connection& connection = *kept.connection;
   TRY(begin(connection, timeouts, stop));
   DatabaseSeen seen;
   seen.reachable = true;
   TRY(read_server(connection, seen, stop));
+  TRY(read_extensions(kept, seen, stop));
   TRY(read_sessions(connection, target, seen, stop));
   seen.ledger = TRY(read_ledger(connection, stop));
   for (const auto& sentinel : sentinels) {
@@ -179,10 +200,10 @@ class PqDatabase final : public Database {
   Result<DatabaseSeen> read(const DatabaseTarget& target, const std::vector<Sentinel>& sentinels,
                             std::stop_token stop) override {
     // The kept connection is one and the same however much is asked of it.
-    DatabaseTarget kept = target;
-    kept.thorough = false;
+    DatabaseTarget name = target;
+    name.thorough = false;
     auto seen = with_connection(
-        kept, [&](Connection& on) { return look(on, target, timeouts_, sentinels, stop); }, stop);
+        name, [&](Kept& on) { return look(on, target, timeouts_, sentinels, stop); }, stop);
     if (seen && target.thorough) {
       const auto direct = is_direct(target, timeouts_, stop);
       seen->external.looked = direct.has_value();
@@ -202,56 +223,63 @@ class PqDatabase final : public Database {
     }
     return with_connection(
         target,
-        [&](Connection& on) { return count_loss(on, timeouts_, std::string(cutoff), stop); }, stop);
+        [&](Kept& on) { return count_loss(*on.connection, timeouts_, std::string(cutoff), stop); },
+        stop);
+  }
+
+  void rest() override {
+    const std::lock_guard lock(mutex_);
+    keep_locked(kMostAtRest);
   }
 
  private:
-  struct Idle {
-    std::unique_ptr<Connection> connection;
-    Steady::time_point since;
-  };
-
   /// Runs `work` on the kept connection, and once more on a new one when that had died meanwhile.
   template <class Work>
   auto with_connection(const DatabaseTarget& target, Work work, const std::stop_token& stop)
-      -> decltype(work(std::declval<Connection&>())) {
-    if (auto kept = take(target)) {
-      auto done = work(*kept);
-      if (done || kept->usable() || stop.stop_requested()) {
+      -> decltype(work(std::declval<Kept&>())) {
+    if (Kept kept = take(target); kept.connection) {
+      auto done = work(kept);
+      if (done || kept.connection->usable() || stop.stop_requested()) {
         give_back(target, std::move(kept), done.has_value(), stop);
         return done;
       }
     }
     auto opened = Connection::open(target, timeouts_, stop);
     if (!opened) return std::move(opened).error();
-    auto done = work(**opened);
-    give_back(target, std::move(opened).value(), done.has_value(), stop);
+    Kept fresh{.connection = std::move(opened).value()};
+    auto done = work(fresh);
+    give_back(target, std::move(fresh), done.has_value(), stop);
     return done;
   }
 
-  std::unique_ptr<Connection> take(const DatabaseTarget& target) {
+  Kept take(const DatabaseTarget& target) {
     const std::lock_guard lock(mutex_);
     auto node = idle_.extract(target);
-    return node ? std::move(node.mapped().connection) : nullptr;
+    return node ? std::move(node.mapped()) : Kept{};
   }
 
-  void give_back(const DatabaseTarget& target, std::unique_ptr<Connection> connection, bool clean,
-                 const std::stop_token& stop) {
-    if (!clean && (!connection->usable() || !connection->query("ROLLBACK", {}, stop))) return;
-    const auto now = Steady::now();
+  void give_back(const DatabaseTarget& target, Kept kept, bool clean, const std::stop_token& stop) {
+    Connection& connection = *kept.connection;
+    if (!clean && (!connection.usable() || !connection.query("ROLLBACK", {}, stop))) return;
+    const auto now = kept.since = Steady::now();
     const std::lock_guard lock(mutex_);
     std::erase_if(idle_,
                   [&](const auto& entry) { return now - entry.second.since > kLongestIdle; });
-    idle_[target] = {std::move(connection), now};
-    if (idle_.size() <= kMostIdle) return;
-    idle_.erase(std::min_element(idle_.begin(), idle_.end(), [](const auto& a, const auto& b) {
-      return a.second.since < b.second.since;
-    }));
+    idle_[target] = std::move(kept);
+    keep_locked(kMostAtWork);
+  }
+
+  void keep_locked(std::size_t most) {
+    while (idle_.size() > most) {
+      idle_.erase(std::min_element(idle_.begin(), idle_.end(), [](const auto& a, const auto& b) {
+        return a.second.since < b.second.since;
+      }));
+    }
   }
 
   DatabaseTimeouts timeouts_;
   std::mutex mutex_;
-  std::map<DatabaseTarget, Idle> idle_;
+  std::map<DatabaseTarget, Kept> idle_;
 };
 
 }  // namespace

@@ -39,7 +39,7 @@ struct Loss {
   friend bool operator==(const Loss&, const Loss&) = default;
 };
 
-/// Any thread; a connection per target is kept and replaced when it breaks.
+/// Any thread; a connection per target is kept, of up to 64 targets, and replaced when it breaks.
 class Database {
  public:
   virtual ~Database() = default;
@@ -55,6 +55,10 @@ class Database {
   /// Errors: Invalid (cutoff), Unavailable, Cancelled.
   virtual Result<Loss> loss_since(const DatabaseTarget& target, std::string_view cutoff,
                                   std::stop_token stop) = 0;
+
+  /// There is nothing to do for now: keeps only the 8 connections that were used last. A thousand
+  /// stacks at rest shall not hold a thousand, and one that is worked on not connect at every look.
+  virtual void rest() = 0;
 };
 
 struct DatabaseTimeouts {

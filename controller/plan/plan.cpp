@@ -394,4 +394,26 @@ Plan make_plan(const Stack& stack, const Seen& seen, const Catalog& catalog, Wal
   return plan;
 }
 
+bool is_edited_at_rest(const Stack& stack) {
+  const StackStatus& status = stack.status;
+  const bool is_edited = status.observed_generation != stack.generation;
+  const bool is_external = stack.spec.database.external || stack.spec.redis.external_url;
+  return is_edited && status.phase == Phase::Ready && !status.upgrade && !is_external;
+}
+
+std::optional<Action> plan_edit(const Stack& stack, Seen seen, const Catalog& catalog,
+                                WallTime now) {
+  if (!is_edited_at_rest(stack)) return {};
+  seen.database.reachable = true;
+  seen.redis.reachable = true;
+  seen.probes.private_health.status = 200;
+  seen.probes.private_query.status = 200;
+  Plan plan = make_plan(stack, seen, catalog, now);
+  const auto* apply = plan.action ? std::get_if<ApplyComponent>(&*plan.action) : nullptr;
+  if (apply == nullptr || plan.status.upgrade) return {};
+  // Its runs are counted before it is restarted.
+  if (apply->component.component == Component::Fundraising) return {};
+  return std::move(plan.action);
+}
+
 }  // namespace stackspec

@@ -104,7 +104,8 @@ struct Event {
 };
 
 /// One decision. The caller writes `status` if it differs from the stored one, and only when that
-/// write succeeded carries out `action`: so the intent is always on disk before the deed.
+/// write succeeded carries out `action`: so the intent is always on disk before the deed. (Of an
+/// edit, which plan_edit() decides, the intent is the spec.)
 struct Plan {
   StackStatus status;
   std::optional<Action> action;
@@ -115,6 +116,15 @@ struct Plan {
 /// The decision, pure: the same arguments give the same plan. `stack.status` is the memory; `seen`
 /// the world; `now` only ever compared with times in status.
 Plan make_plan(const Stack& stack, const Seen& seen, const Catalog& catalog, WallTime now);
+
+/// What an edit of a stack that is Ready asks for at once: a component that is not as the spec
+/// says. Needs of `seen` only what the platform and the requests tell, so that nobody's database is
+/// asked first; what it was like when the stack became Ready is good enough to restart a component.
+/// Nothing: no such edit, or one that make_plan() must look at with all there is to see. Not worth
+/// the look at the platform unless is_edited_at_rest().
+bool is_edited_at_rest(const Stack& stack);
+std::optional<Action> plan_edit(const Stack& stack, Seen seen, const Catalog& catalog,
+                                WallTime now);
 
 /// Why a restore that a person asked for cannot start, for the StackRestore's status; empty: it
 /// can.

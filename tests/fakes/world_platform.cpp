@@ -10,8 +10,18 @@ World& WorldPlatform::world(const StackKey& key) {
   return *world;
 }
 
-Result<PlatformSeen> WorldPlatform::observe(const Stack& /*stack*/, std::stop_token /*stop*/) {
-  return Error{ErrorKind::Internal, "the world is looked at through its observer"};
+Result<PlatformSeen> WorldPlatform::observe(const Stack& stack, std::stop_token /*stop*/) {
+  Seen seen = TRY(look(stack.key));
+  PlatformSeen found;
+  found.capabilities = std::move(seen.platform);
+  found.endpoints = std::move(seen.endpoints);
+  found.components = std::move(seen.components);
+  found.gateway_open = seen.gateway_open;
+  found.tasks = std::move(seen.tasks);
+  found.backups = std::move(seen.backups);
+  found.host = seen.host;
+  found.missing_releases = std::move(seen.missing_releases);
+  return found;
 }
 
 Result<void> WorldPlatform::act(const Stack& stack, const Action& action,
@@ -33,7 +43,11 @@ Result<void> WorldPlatform::act(const Stack& stack, const Action& action,
 
 Result<Seen> WorldPlatform::observe(const Stack& stack, const SecretValues& /*secrets*/,
                                     const Catalog& /*catalog*/, std::stop_token /*stop*/) {
-  World& here = world(stack.key);
+  return look(stack.key);
+}
+
+Result<Seen> WorldPlatform::look(const StackKey& key) {
+  World& here = world(key);
   const CallFault fault = fault_of_look();
   if (fault == CallFault::CrashBefore || fault == CallFault::CrashAfter) throw Crash{};
   if (fault == CallFault::Unavailable || fault == CallFault::LostReply) {
@@ -42,10 +56,10 @@ Result<Seen> WorldPlatform::observe(const Stack& stack, const SecretValues& /*se
   const std::lock_guard lock(mutex_);
   here.tick();
   Seen seen = here.see();
-  const auto before = before_.find(stack.key);
+  const auto before = before_.find(key);
   const bool stale = fault == CallFault::Stale && before != before_.end();
   Seen answer = stale ? before->second : seen;
-  before_[stack.key] = std::move(seen);
+  before_[key] = std::move(seen);
   return answer;
 }
 

@@ -44,6 +44,8 @@ class WorldPlatform final : public Platform, public Observer {
                        std::stop_token stop) override;
 
  private:
+  Result<Seen> look(const StackKey& key);
+
   const Catalog& catalog_;
   std::mutex mutex_;
   std::map<StackKey, std::unique_ptr<World>> worlds_;  // guarded by mutex_

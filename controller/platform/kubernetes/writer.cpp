@@ -91,13 +91,11 @@ bool is_big_enough(const Children& children, const Object& wanted) {
 
 Result<void> Writer::ensure(const Stack& stack, const Children& children, Object wanted) {
   if (is_right(children, wanted)) return {};
+  const bool is_known = plain_child(children, wanted.key) != nullptr;
   wanted.annotations[kAppliedAnnotation] = applied_text(wanted);
-  auto live = objects_.get(wanted.key);
-  if (!live && live.error().kind != ErrorKind::NotFound) return std::move(live).error();
-  if (!live) {
-    TRY(create(wanted));
-    return {};
-  }
+  const auto found = TRY(find_or_create(wanted, is_known));
+  if (!found) return {};
+  const Object* const live = &*found;
   TRY(must_be_ours(stack, *live));
   const Object next = merged(*live, wanted);
   const bool right = covers(live->content, wanted.content) && next.labels == live->labels &&
@@ -115,12 +113,8 @@ Result<void> Writer::ensure(const Stack& stack, const Children& children, Object
 Result<void> Writer::ensure_claim(const Children& children, const Object& wanted) {
   if (is_big_enough(children, wanted)) return {};
   const std::string size = requested_size(wanted);
-  auto live = objects_.get(wanted.key);
-  if (!live && live.error().kind == ErrorKind::NotFound) {
-    TRY(create(wanted));
-    return {};
-  }
-  if (!live) return std::move(live).error();
+  const auto live = TRY(find_or_create(wanted, children.claims.contains(wanted.key.name)));
+  if (!live) return {};
   const auto label = live->labels.find(kStackLabel);
   if (label != live->labels.end() && label->second != wanted.labels.at(kStackLabel)) {
     return Error{ErrorKind::Invalid, described(wanted.key) + " belongs to stack " + label->second +
@@ -190,6 +184,20 @@ Result<void> Writer::modify(const ObjectKey& key, const std::function<void(Objec
   if (!written) return std::move(written).error().in(described(key));
   cache_.remember(*written);
   return {};
+}
+
+Result<std::optional<Object>> Writer::find_or_create(const Object& wanted, bool is_known) {
+  // What is not known is hardly ever there: to create it says so in one request.
+  if (!is_known) {
+    const auto created = create(wanted);
+    if (created) return std::optional<Object>();
+    if (created.error().kind != ErrorKind::Conflict) return created.error();
+  }
+  auto live = objects_.get(wanted.key);
+  if (live) return std::optional<Object>(std::move(live).value());
+  if (live.error().kind != ErrorKind::NotFound) return std::move(live).error();
+  TRY(create(wanted));
+  return std::optional<Object>();
 }
 
 Result<Object> Writer::create(const Object& object) {

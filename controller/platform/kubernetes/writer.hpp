@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string>
 
 #include "base/clock.hpp"
@@ -44,6 +45,9 @@ class Writer {
   std::string cannot_grow(const Children& children, const Object& wanted) const;
 
  private:
+  /// The object as it is; nothing when it was made just now. `is_known`: there is one by that name.
+  Result<std::optional<Object>> find_or_create(const Object& wanted, bool is_known);
+
   ObjectApi& objects_;
   ChildCache& cache_;
   const Clock& clock_;

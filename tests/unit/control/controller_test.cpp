@@ -16,6 +16,22 @@ namespace {
 
 using std::chrono::seconds;
 
+/// Sees nothing while it is blind: a database that does not answer keeps a look for seconds.
+class BlindableObserver final : public Observer {
+ public:
+  explicit BlindableObserver(Observer& inner) : inner_(inner) {}
+  std::atomic<bool> blind{false};
+
+  Result<Seen> observe(const Stack& stack, const SecretValues& secrets, const Catalog& catalog,
+                       std::stop_token stop) override {
+    if (blind) return Error{ErrorKind::Unavailable, "no answer"};
+    return inner_.observe(stack, secrets, catalog, std::move(stop));
+  }
+
+ private:
+  Observer& inner_;
+};
+
 /// The whole controller with its threads, on worlds; stopped and joined when it goes.
 class ControllerTest : public ::testing::Test {
  protected:
@@ -29,7 +45,7 @@ class ControllerTest : public ::testing::Test {
 
   void start() {
     thread_ = std::jthread([this](std::stop_token stop) {
-      Controller({*objects_, platform_, platform_, Catalog::builtin(), telemetry_, system_clock(),
+      Controller({*objects_, platform_, observer_, Catalog::builtin(), telemetry_, system_clock(),
                   system_random()},
                  {.workers = 3})
           .run(stop);
@@ -44,14 +60,17 @@ class ControllerTest : public ::testing::Test {
     ASSERT_TRUE(objects_->create(object));
   }
 
-  void set_tag(const std::string& name, const std::string& tag) {
+  void edit(const std::string& name, const std::function<void(nlohmann::json& spec)>& change) {
     ASSERT_TRUE(eventually(
         [&] {
           auto object = objects_->get({"StackSpec", "default", name});
-          object->content["spec"]["tag"] = tag;
+          change(object->content["spec"]);
           return objects_->update(*object).has_value();  // the controller writes status meanwhile
         },
         seconds(10)));
+  }
+  void set_tag(const std::string& name, const std::string& tag) {
+    edit(name, [&](nlohmann::json& spec) { spec["tag"] = tag; });
   }
 
   bool becomes_ready(const std::string& name, const std::string& version) {
@@ -66,6 +85,7 @@ class ControllerTest : public ::testing::Test {
 
   std::unique_ptr<ObjectApi> objects_;
   WorldPlatform platform_{Catalog::builtin()};
+  BlindableObserver observer_{platform_};
   Telemetry telemetry_{"test", "test"};
   std::jthread thread_;
 };
@@ -117,6 +137,29 @@ TEST_F(ControllerTest, ALostRaceIsNoFailedActionAndAnAbsentPlatformIs) {
     stop();
     platform_.fault_of_act = [] { return CallFault::None; };
   }
+}
+
+TEST_F(ControllerTest, AnEditOfAReadyStackIsDoneBeforeItsDatabaseAnswers) {
+  create("a");
+  ASSERT_TRUE(becomes_ready("a", "v1.15.4"));
+  observer_.blind = true;
+  edit("a", [](nlohmann::json& spec) { spec["worker"]["replicas"] = 2; });
+  Stack stack;
+  stack.key = {"default", "a"};
+  EXPECT_TRUE(eventually([&] {
+    const auto seen = platform_.observe(stack, {});
+    return seen && seen->components.at(Component::Worker).wanted == 2;
+  }));
+  const auto object = objects_->get({"StackSpec", "default", "a"});
+  EXPECT_LT(object->status["observedGeneration"], object->generation) << "nobody has looked yet";
+  observer_.blind = false;
+  EXPECT_TRUE(eventually(
+      [&] {
+        const auto now = objects_->get({"StackSpec", "default", "a"});
+        return now->status["observedGeneration"] == now->generation &&
+               now->status["phase"] == "Ready";
+      },
+      seconds(60)));
 }
 
 TEST_F(ControllerTest, BeforeItsTurnItReadsAndWritesNothing) {

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <functional>
 
 #include "fakes/world.hpp"
 #include "plan/plan.hpp"
@@ -457,6 +458,61 @@ TEST(Rest, NamesWhatServesButNotAsTheSpecSays) {
   EXPECT_EQ(plan.status.phase, Phase::Degraded);
   EXPECT_FALSE(plan.action);
   EXPECT_GE(plan.look_again_in, 5s) << "only a person can help";
+}
+
+/// What the platform alone tells: nobody asked database, Redis or front door.
+std::string edit_of(const Play& play) {
+  Seen seen = play.world.see();
+  seen.database = {};
+  seen.redis = {};
+  seen.probes = {};
+  const auto action = plan_edit(play.stack, seen, Catalog::builtin(), play.now);
+  return action ? describe(*action) : "nothing";
+}
+
+TEST(Edit, OfAReadyStackIsPlannedBeforeItsDatabaseIsAsked) {
+  Play play = served("v1.15.4");
+  ++play.stack.generation;
+  EXPECT_EQ(edit_of(play), "nothing") << "everything is as the spec says";
+  play.stack.spec.worker.replicas = 3;
+  EXPECT_EQ(edit_of(play), "apply worker v1.15.4 x3");
+  play.stack.spec.tag = "v1.16.6";
+  EXPECT_EQ(edit_of(play), "apply worker v1.15.4 x3") << "the release that serves, not the next";
+  play.stack.spec.worker.replicas = 1;
+  EXPECT_EQ(edit_of(play), "nothing") << "an upgrade begins with all there is to see";
+}
+
+TEST(Edit, OfAStackThatIsNotReadyWaitsForTheWholeLook) {
+  struct {
+    const char* why;
+    std::function<void(Stack&)> change;
+  } const rows[] = {
+      {"no edit", [](Stack& stack) { stack.generation = stack.status.observed_generation; }},
+      {"not ready", [](Stack& stack) { stack.status.phase = Phase::Degraded; }},
+      {"deleted", [](Stack& stack) { stack.deleting = true; }},
+      {"suspended", [](Stack& stack) { stack.spec.suspend = true; }},
+      {"in a journey", [](Stack& stack) { stack.status.upgrade.emplace().step = "Settle"; }},
+      {"Redis of somebody else", [](Stack& stack) { stack.spec.redis.external_url.emplace(); }},
+  };
+  for (const auto& row : rows) {
+    SCOPED_TRACE(row.why);
+    Play play = served("v1.15.4");
+    ++play.stack.generation;
+    play.stack.spec.worker.replicas = 3;
+    row.change(play.stack);
+    EXPECT_EQ(edit_of(play), "nothing");
+  }
+}
+
+TEST(Edit, DoesNotRestartFundraisingWhoseRunsWereNotCounted) {
+  Play play("v1.15.4");
+  play.stack.spec.fundraising.version = "1.0.0";
+  play.run();
+  ASSERT_EQ(play.condition("Ready"), "True Settled") << play.stack.status.message;
+  play.stack.spec.fundraising.version = "1.1.0";
+  ++play.stack.generation;
+  ASSERT_EQ(describe(play.plan().action.value()).substr(0, 17), "apply fundraising");
+  EXPECT_EQ(edit_of(play), "nothing");
 }
 
 TEST(Rest, ABackOffNamesWhatFailed) {

@@ -55,6 +55,18 @@ TEST_F(KubernetesComponents, AreMadeAndSeenReady) {
   EXPECT_TRUE(server.message.empty()) << server.message;
 }
 
+TEST_F(KubernetesComponents, WhatIsNotThereYetIsMadeInOneRequestEach) {
+  std::atomic<int> reads = 0;
+  look();  // The lists of the beginning.
+  faulty->plan_reads([&reads](int) {
+    ++reads;
+    return ReadFault{};
+  });
+  apply_everything();
+  EXPECT_GT(faulty->write_count(), 10);
+  EXPECT_EQ(reads, 0);
+}
+
 TEST_F(KubernetesComponents, ASettledStackCostsNoRequest) {
   install();
   std::atomic<int> reads = 0;
