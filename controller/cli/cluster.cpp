@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdlib>
 #include <functional>
@@ -36,6 +37,8 @@ namespace {
 
 constexpr const char* kHome = "stackspec-system";
 constexpr const char* kLeaseName = "stackspec-controller";
+/// Of the election's first requests before all the others, which are many.
+constexpr std::chrono::milliseconds kHeadStart{200};
 
 /// Of this process alone: a pod's name comes back when its container restarts.
 std::string own_identity() {
@@ -73,7 +76,8 @@ struct Parts {
   std::unique_ptr<Database> database = make_database();
   std::unique_ptr<Redis> redis = make_redis();
   std::unique_ptr<HttpClient> http = make_http_client();
-  std::unique_ptr<Platform> platform;
+  KubernetesOptions in_cluster;
+  std::unique_ptr<Platform> platform;  ///< Reads as soon as it is there.
   std::unique_ptr<Observer> observer;
 };
 
@@ -88,6 +92,7 @@ std::function<Result<void>(const RedisTarget&, std::stop_token)> flush_if(
   };
 }
 
+/// All that can fail; it asks the API server nothing yet.
 Result<Parts> make_parts(const ClusterOptions& options) {
   Parts parts;
   parts.catalog = TRY(catalog_of(options.catalog_file));
@@ -114,16 +119,19 @@ Result<Parts> make_parts(const ClusterOptions& options) {
   } else {
     parts.objects = std::move(parts.cached);
   }
-  KubernetesOptions platform;
-  platform.controller_namespace = home;
-  platform.pod_log = [&server = *parts.server](const std::string& ns, const std::string& pod,
-                                               const std::string& container, int bytes) {
+  parts.in_cluster.controller_namespace = home;
+  parts.in_cluster.pod_log = [&server = *parts.server](const std::string& ns,
+                                                       const std::string& pod,
+                                                       const std::string& container, int bytes) {
     return server.pod_log(ns, pod, container, static_cast<std::size_t>(bytes));
   };
-  platform.flush_redis = flush_if(*parts.redis, parts.leadership.get());
-  parts.platform = make_kubernetes_platform(*parts.objects, platform, system_clock());
-  parts.observer = make_observer(*parts.platform, *parts.database, *parts.redis, *parts.http);
+  parts.in_cluster.flush_redis = flush_if(*parts.redis, parts.leadership.get());
   return parts;
+}
+
+void begin_to_read(Parts& parts) {
+  parts.platform = make_kubernetes_platform(*parts.objects, parts.in_cluster, system_clock());
+  parts.observer = make_observer(*parts.platform, *parts.database, *parts.redis, *parts.http);
 }
 
 /// The moment at which the work may begin.
@@ -138,6 +146,10 @@ class Start {
   bool wait(const std::stop_token& stop) {
     std::unique_lock lock(mutex_);
     return wake_.wait(lock, stop, [this] { return given_; });
+  }
+  void wait_for(std::chrono::milliseconds most) {
+    std::unique_lock lock(mutex_);
+    wake_.wait_for(lock, most, [this] { return given_; });
   }
 
  private:
@@ -178,6 +190,17 @@ Result<void> run_cluster(const ClusterOptions& options) {
       telemetry_routes(
           telemetry, [&parts] { return is_alive(parts); }, [&running] { return running.load(); })));
   Start start;
+  std::jthread election([&](const std::stop_token& stop) {
+    lead(
+        parts.leadership.get(),
+        [&] {
+          start.give();
+          log::info("leading", {});
+        },
+        stop);
+  });
+  start.wait_for(kHeadStart);
+  begin_to_read(parts);
   Controller controller({.objects = *parts.objects,
                          .platform = *parts.platform,
                          .observer = *parts.observer,
@@ -193,15 +216,6 @@ Result<void> run_cluster(const ClusterOptions& options) {
                                give_memory_back();
                              }});
   std::jthread control([&](const std::stop_token& stop) { controller.run(stop); });
-  std::jthread election([&](const std::stop_token& stop) {
-    lead(
-        parts.leadership.get(),
-        [&] {
-          start.give();
-          log::info("leading", {});
-        },
-        stop);
-  });
   log::info("controller started", {{"http", address.host + ":" + std::to_string(server->port())},
                                    {"version", STACKSPEC_VERSION}});
 
