@@ -25,6 +25,8 @@ struct KubePace {
   std::chrono::milliseconds watch_silence{90000};  ///< Bookmarks come about every minute.
   std::chrono::milliseconds first_pause{1600};     ///< Half of it at least; then doubled.
   std::chrono::milliseconds longest_pause{30000};
+  /// A watch that lasted so long was well: the next pause is a first one again.
+  std::chrono::milliseconds healthy_again{120000};
   int most_tries = 10;                          ///< Of one call.
   std::chrono::milliseconds short_watch{1000};  ///< A watch ended sooner without news has failed.
 };

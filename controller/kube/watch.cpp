@@ -16,8 +16,6 @@ using nlohmann::json;
 using std::chrono::milliseconds;
 using SteadyClock = std::chrono::steady_clock;
 
-constexpr std::chrono::minutes kHealthyAgain{2};
-
 std::optional<WatchEvent::Type> type_of(std::string_view type) {
   if (type == "ADDED") return WatchEvent::Type::Added;
   if (type == "MODIFIED") return WatchEvent::Type::Modified;
@@ -80,7 +78,7 @@ class Watch {
         },
         ended.get_token());
     const auto took = SteadyClock::now() - started;
-    if (took >= kHealthyAgain) failures_ = 0;
+    if (took >= requests_.pace().healthy_again) failures_ = 0;
     asked_to_wait_ = answer ? retry_after(*answer) : milliseconds(0);
     if (lost_ || !broken_.empty()) return broken_;
     // Nothing for so long: old servers send no bookmarks where nothing happens. If nobody is there

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <fstream>
+#include <sstream>
 #include <thread>
 
 #include "base/log.hpp"
@@ -708,6 +709,45 @@ TEST(KubeWatch, AWatchThatEndsAtOnceIsOpenedEverMoreSlowly) {
   // The pauses 2 to 5 are at least 80, 160, 200 and 200 ms, less what the first answer took.
   EXPECT_GE(std::chrono::steady_clock::now() - started, 500ms);
   stop.request_stop();
+}
+
+/// The pauses of its watch, as the log told them.
+std::vector<int> pauses_in(const std::string& log) {
+  std::vector<int> pauses;
+  std::istringstream lines(log);
+  for (std::string line; std::getline(lines, line);) {
+    const json told = json::parse(line, nullptr, false);
+    if (told.is_object() && told.contains("delayMs")) pauses.push_back(told["delayMs"]);
+  }
+  return pauses;
+}
+
+TEST(KubeWatch, AfterAHealthyTimeThePausesBeginAnew) {
+  const Server::Answer fails{.status = 500, .body = "etcd is away"};
+  const Server::Answer quiet{.streams = true, .hangs = true};
+  const Server server({fails, fails, fails, fails, fails, quiet, fails, quiet});
+  KubeOptions options;
+  options.pace.first_pause = 8ms;
+  options.pace.longest_pause = 10s;
+  options.pace.healthy_again = 2s;
+  options.pace.watch_silence = 2500ms;
+  std::stop_source stop;
+  const auto api = server.api(options);
+  log::set_level(log::Level::Warn);
+  ::testing::internal::CaptureStderr();
+  {
+    std::jthread watching([&] {
+      static_cast<void>(api->watch(
+          "StackSpec", 10, [](const WatchEvent&) {}, stop.get_token()));
+    });
+    EXPECT_TRUE(eventually([&] { return server.requests().size() >= 8; }));
+    stop.request_stop();
+  }
+  const auto pauses = pauses_in(::testing::internal::GetCapturedStderr());
+  log::set_level(log::Level::Error);
+  ASSERT_EQ(pauses.size(), 6U);
+  EXPECT_GE(pauses[4], 64) << "until then they doubled";
+  EXPECT_LE(pauses[5], 8);
 }
 
 TEST(KubeWatch, SilenceEndsAStreamAndNotTheWatch) {
