@@ -5,6 +5,7 @@
 #include <set>
 
 #include "api/codec.hpp"
+#include "api/conditions.hpp"
 #include "plan/plan.hpp"
 
 namespace stackspec {
@@ -19,23 +20,20 @@ bool is_over(const std::string& phase) {
   return phase == "Proven" || phase == "Done" || phase == "Failed";
 }
 
-/// By the rules of kstatus, from the phase alone. What holds already keeps its time.
+/// By the rules of kstatus, from the phase alone.
 std::vector<Condition> conditions_of(const std::string& phase, const std::string& message,
                                      const std::vector<Condition>& before, std::int64_t generation,
                                      WallTime now) {
   std::vector<Condition> conditions;
   const auto set = [&](const char* type, const char* value) {
-    Condition condition{.type = type,
-                        .status = value,
-                        .reason = phase,
-                        .message = message,
-                        .observed_generation = generation,
-                        .last_transition_time = to_rfc3339(now)};
-    for (const Condition& old : before) {
-      if (old.type != condition.type || old.status != condition.status) continue;
-      condition.last_transition_time = old.last_transition_time;
-    }
-    conditions.push_back(std::move(condition));
+    add_condition(conditions,
+                  {.type = type,
+                   .status = value,
+                   .reason = phase,
+                   .message = message,
+                   .observed_generation = generation,
+                   .last_transition_time = to_rfc3339(now)},
+                  before);
   };
   set("Ready", phase == "Proven" || phase == "Done" ? "True" : "False");
   if (phase == "Failed") set("Stalled", "True");

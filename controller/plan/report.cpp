@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "api/conditions.hpp"
 #include "plan/context.hpp"
 
 // Status for people: everything here is a function of the memory (version, journey, latch) and of
@@ -164,18 +165,14 @@ std::string capped(std::string text, std::size_t limit) {
 void set_condition(Context& context, std::vector<Condition>& conditions, const std::string& type,
                    const std::string& status, const std::string& reason,
                    const std::string& message) {
-  Condition condition{.type = type,
-                      .status = status,
-                      .reason = reason,
-                      .message = capped(message, 1000),
-                      .observed_generation = context.stack.generation,
-                      .last_transition_time = to_rfc3339(context.now)};
-  for (const Condition& old : context.stack.status.conditions) {
-    if (old.type == type && old.status == status) {
-      condition.last_transition_time = old.last_transition_time;
-    }
-  }
-  conditions.push_back(std::move(condition));
+  add_condition(conditions,
+                {.type = type,
+                 .status = status,
+                 .reason = reason,
+                 .message = capped(message, 1000),
+                 .observed_generation = context.stack.generation,
+                 .last_transition_time = to_rfc3339(context.now)},
+                context.stack.status.conditions);
 }
 
 void set_conditions(Context& context) {
