@@ -3,7 +3,6 @@
 
 #include <unistd.h>
 
-#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdlib>
@@ -29,7 +28,6 @@
 #include "objects/cached_reads.hpp"
 #include "platform/kubernetes/kubernetes.hpp"
 #include "redis/redis.hpp"
-#include "telemetry/telemetry.hpp"
 
 namespace stackspec {
 
@@ -180,15 +178,10 @@ void lead(Leadership* leadership, const std::function<void()>& begin, const std:
 Result<void> run_cluster(const ClusterOptions& options) {
   prefer_little_memory();
   const sigset_t signals = hold_signals();
-  const Address address = TRY(parse_address(options.http_address));
   Parts parts = TRY(make_parts(options));
+  const auto listener =
+      TRY(Listener::open(options.http_address, [&parts] { return is_alive(parts); }));
 
-  Telemetry telemetry(STACKSPEC_VERSION, STACKSPEC_COMMIT);
-  std::atomic<bool> running{true};
-  auto server = TRY(make_http_server(
-      address.host, address.port,
-      telemetry_routes(
-          telemetry, [&parts] { return is_alive(parts); }, [&running] { return running.load(); })));
   Start start;
   std::jthread election([&](const std::stop_token& stop) {
     lead(
@@ -205,7 +198,7 @@ Result<void> run_cluster(const ClusterOptions& options) {
                          .platform = *parts.platform,
                          .observer = *parts.observer,
                          .catalog = parts.catalog,
-                         .telemetry = telemetry,
+                         .telemetry = listener->telemetry(),
                          .clock = system_clock(),
                          .random = system_random()},
                         {.workers = options.workers,
@@ -216,19 +209,17 @@ Result<void> run_cluster(const ClusterOptions& options) {
                                give_memory_back();
                              }});
   std::jthread control([&](const std::stop_token& stop) { controller.run(stop); });
-  log::info("controller started", {{"http", address.host + ":" + std::to_string(server->port())},
-                                   {"version", STACKSPEC_VERSION}});
+  log::info("controller started", {{"http", listener->address()}, {"version", STACKSPEC_VERSION}});
 
-  log::info("controller stops", {{"signal", wait_for_signal(signals)}});
-  running = false;
-  // The election ends after the work, so that the Lease is held as long as anything is written.
-  control.request_stop();
-  parts.ending.request_stop();
-  control.join();
-  election.request_stop();
-  election.join();
-  if (parts.leadership) parts.leadership->release();
-  server->stop();
+  serve_until_signal(*listener, signals, [&] {
+    // The election ends after the work, so that the Lease is held as long as anything is written.
+    control.request_stop();
+    parts.ending.request_stop();
+    control.join();
+    election.request_stop();
+    election.join();
+    if (parts.leadership) parts.leadership->release();
+  });
   return {};
 }
 

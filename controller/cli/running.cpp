@@ -3,10 +3,18 @@
 
 #include <charconv>
 #include <system_error>
+#include <utility>
 
 #include "base/file.hpp"
+#include "base/log.hpp"
 
 namespace stackspec {
+namespace {
+
+struct Address {
+  std::string host;
+  int port = 0;
+};
 
 Result<Address> parse_address(const std::string& text) {
   const auto colon = text.rfind(':');
@@ -22,6 +30,8 @@ Result<Address> parse_address(const std::string& text) {
   return Error{ErrorKind::Invalid,
                "--http " + text + ": must be ADDRESS:PORT, such as 127.0.0.1:0"};
 }
+
+}  // namespace
 
 Result<Catalog> catalog_of(const std::string& file) {
   if (file.empty()) return Catalog::builtin();
@@ -44,10 +54,32 @@ sigset_t hold_signals() {
   return wanted;
 }
 
-int wait_for_signal(const sigset_t& signals) {
+Listener::Listener() : telemetry_(STACKSPEC_VERSION, STACKSPEC_COMMIT) {}
+
+Result<std::unique_ptr<Listener>> Listener::open(const std::string& address,
+                                                 std::function<bool()> healthy) {
+  const Address parsed = TRY(parse_address(address));
+  std::unique_ptr<Listener> listener(new Listener);
+  listener->host_ = parsed.host;
+  listener->server_ =
+      TRY(make_http_server(parsed.host, parsed.port,
+                           telemetry_routes(listener->telemetry_, std::move(healthy),
+                                            [&ready = listener->ready_] { return ready.load(); })));
+  return listener;
+}
+
+std::string Listener::address() const {
+  return host_ + ":" + std::to_string(server_->port());
+}
+
+void serve_until_signal(Listener& listener, const sigset_t& signals,
+                        const std::function<void()>& end) {
+  listener.set_ready(true);
   int signal = 0;
   sigwait(&signals, &signal);
-  return signal;
+  listener.set_ready(false);
+  log::info("controller stops", {{"signal", signal}});
+  end();
 }
 
 }  // namespace stackspec

@@ -3,22 +3,40 @@
 
 #include <signal.h>
 
+#include <atomic>
+#include <functional>
+#include <memory>
 #include <string>
 
 #include "base/result.hpp"
 #include "catalog/catalog.hpp"
+#include "http/http.hpp"
+#include "telemetry/telemetry.hpp"
 
-// What every long-running command needs: its signals, its listener's address, its catalog.
+// What every long-running command needs: its signals, its catalog, and what it tells over HTTP.
 
 namespace stackspec {
 
-struct Address {
-  std::string host;
-  int port = 0;
-};
+/// /metrics, /healthz, /readyz and /version of this program.
+class Listener {
+ public:
+  /// At `ADDRESS:PORT`, as --http takes it. `healthy` is asked by another thread. Errors: Invalid,
+  /// and those of make_http_server().
+  static Result<std::unique_ptr<Listener>> open(const std::string& address,
+                                                std::function<bool()> healthy);
 
-/// `ADDRESS:PORT`, as --http takes it. Error: Invalid.
-Result<Address> parse_address(const std::string& text);
+  Telemetry& telemetry() { return telemetry_; }
+  std::string address() const;  ///< With the port that was chosen.
+  void set_ready(bool ready) { ready_ = ready; }
+
+ private:
+  Listener();
+
+  Telemetry telemetry_;
+  std::atomic<bool> ready_{false};
+  std::string host_;
+  std::unique_ptr<HttpServer> server_;  // the last member: it ends before what it reads
+};
 
 /// The catalog of a file; that of the program when no file is named. Errors: NotFound, Invalid.
 Result<Catalog> catalog_of(const std::string& file);
@@ -28,7 +46,9 @@ Result<Catalog> catalog_of(const std::string& file);
 /// they run.
 sigset_t hold_signals();
 
-/// Waits for one of `signals` and tells which.
-int wait_for_signal(const sigset_t& signals);
+/// Is ready until one of `signals` comes, and not any more before the work ends by `end`: whoever
+/// sends requests or counts replicas looks elsewhere first.
+void serve_until_signal(Listener& listener, const sigset_t& signals,
+                        const std::function<void()>& end);
 
 }  // namespace stackspec

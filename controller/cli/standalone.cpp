@@ -4,7 +4,6 @@
 #include <malloc.h>
 #include <signal.h>
 
-#include <atomic>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -21,7 +20,6 @@
 #include "objects/object_api.hpp"
 #include "platform/local/local.hpp"
 #include "redis/redis.hpp"
-#include "telemetry/telemetry.hpp"
 
 namespace stackspec {
 
@@ -97,43 +95,34 @@ Result<void> run_standalone(const StandaloneOptions& options) {
   // A dozen mostly sleeping threads: an arena each would keep megabytes for nothing.
   ::mallopt(M_ARENA_MAX, 2);
   const sigset_t signals = hold_signals();
-  const Address address = TRY(parse_address(options.http_address));
+  const auto listener = TRY(Listener::open(options.http_address, [] { return true; }));
   Parts parts = TRY(make_parts(options));
   StackFiles files(
       *parts.objects, system_clock(),
       {.paths = options.stack_files, .requests_folder = requests_path(options.data_folder)});
   TRY(files.apply());
 
-  Telemetry telemetry(STACKSPEC_VERSION, STACKSPEC_COMMIT);
-  std::atomic<bool> running{false};
-  auto server = TRY(
-      make_http_server(address.host, address.port,
-                       telemetry_routes(
-                           telemetry, [] { return true; }, [&running] { return running.load(); })));
-  const std::string bound = address.host + ":" + std::to_string(server->port());
-  TRY(write_file_atomically(options.data_folder + "/http-address", bound + "\n"));
+  TRY(write_file_atomically(options.data_folder + "/http-address", listener->address() + "\n"));
 
   Controller controller({.objects = *parts.objects,
                          .platform = *parts.platform,
                          .observer = *parts.observer,
                          .catalog = parts.catalog,
-                         .telemetry = telemetry,
+                         .telemetry = listener->telemetry(),
                          .clock = system_clock(),
                          .random = system_random()},
                         {.workers = options.workers});
   std::jthread control([&](const std::stop_token& stop) { controller.run(stop); });
   std::jthread watcher([&](const std::stop_token& stop) { files.run(stop); });
-  running = true;
-  log::info("controller started", {{"data", options.data_folder}, {"http", bound}});
+  log::info("controller started", {{"data", options.data_folder}, {"http", listener->address()}});
 
-  log::info("controller stops", {{"signal", wait_for_signal(signals)}});
-  running = false;
-  watcher.request_stop();
-  control.request_stop();
-  watcher.join();
-  control.join();
-  server->stop();
-  if (options.stop_on_exit) stop_stacks(*parts.objects, *parts.platform, signals);
+  serve_until_signal(*listener, signals, [&] {
+    watcher.request_stop();
+    control.request_stop();
+    watcher.join();
+    control.join();
+    if (options.stop_on_exit) stop_stacks(*parts.objects, *parts.platform, signals);
+  });
   return {};
 }
 
