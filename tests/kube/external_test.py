@@ -8,14 +8,16 @@ import os
 import pathlib
 import subprocess
 import sys
-import threading
 import time
 import unittest
 
-from kube_api import kubectl
-from on_node import HOME, Stack, kubectl_again, new_namespace, wait_for
-
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests/fakes"))
+
+from command_lines import CommandLines  # noqa: E402
+from kube_api import kubectl  # noqa: E402
+from on_node import HOME, Stack, kubectl_again, new_namespace, wait_for  # noqa: E402
+
 NAMESPACE, OUTSIDE = "tenant", "provider"
 PROGRAM = ""
 WORD = "unguessable"  # Part of every password: wherever it shows, a secret got out.
@@ -118,29 +120,11 @@ def look_now(stack=crm):
     kubectl_again("-n", NAMESPACE, "annotate", "stk", stack.name, "--overwrite", f"stackspec.dev/reconcile-at={time.time()}")
 
 
-class ArgumentsOfAll(threading.Thread):
-    """Reads the command lines of all processes, those in pods too, as anybody on the node could."""
-
-    def __init__(self):
-        super().__init__(daemon=True)
-        self.over, self.found = threading.Event(), set()
-
-    def run(self):
-        while not self.over.wait(0.1):
-            for entry in pathlib.Path("/proc").iterdir():
-                try:
-                    line = (entry / "cmdline").read_bytes() if entry.name.isdigit() else b""
-                except OSError:
-                    continue
-                if WORD.encode() in line:
-                    self.found.add(line)
-
-
 class Story(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.arguments = ArgumentsOfAll()
-        cls.arguments.start()
+        cls.lines = CommandLines(every=0.1)
+        cls.lines.start()
         image = subprocess.run([ROOT / "tests/cluster/controller-image", "localhost/stackspec:v0.1.0", PROGRAM],
                                check=True, capture_output=True).stdout
         subprocess.run([ROOT / "tests/cluster/cluster", "load", "-"], input=image, check=True)
@@ -151,7 +135,7 @@ class Story(unittest.TestCase):
 
     @classmethod
     def tearDownClass(cls):
-        cls.arguments.over.set()
+        cls.lines.finish()
         for namespace in (NAMESPACE, OUTSIDE):
             kubectl("delete", "namespace", namespace, "--wait=false", check=False)
         for namespace in (NAMESPACE, OUTSIDE):
@@ -248,8 +232,8 @@ class Story(unittest.TestCase):
         told += kubectl("-n", HOME, "logs", "-l", "app.kubernetes.io/name=stackspec-controller", "--tail=-1")
         self.assertGreater(len(told), 10000)
         self.assertNotIn(WORD, told)
-        self.assertEqual(self.arguments.found, set())
-        self.assertTrue(self.arguments.is_alive())
+        self.assertEqual([line for line in self.lines.seen.copy() if WORD.encode() in line], [])
+        self.assertTrue(self.lines.is_alive())
 
 
 if __name__ == "__main__":

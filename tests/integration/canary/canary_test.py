@@ -19,13 +19,16 @@ import stat
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import unittest
 import urllib.parse
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(ROOT / "tests/fakes"))
+
+from command_lines import CommandLines  # noqa: E402
+
 PROGRAM = ""
 GOOD, NEXT, BAD = "v1.15.4", "v1.16.6", "v1.17.4"
 
@@ -113,29 +116,6 @@ def make_work_folder():
             work.chmod(0o711)
             return work
     raise RuntimeError("no folder for temporary files that every user can enter; set TMPDIR")
-
-
-class CommandLines(threading.Thread):
-    """Every command line that any process of the machine has while it runs."""
-
-    def __init__(self):
-        super().__init__(daemon=True)
-        self.stopped, self.seen = threading.Event(), set()
-
-    def run(self):
-        while not self.stopped.wait(0.01):
-            for entry in os.listdir("/proc"):
-                if not entry.isdigit():
-                    continue
-                try:
-                    with open(f"/proc/{entry}/cmdline", "rb") as file:
-                        self.seen.add(file.read())
-                except OSError:
-                    pass
-
-    def finish(self):
-        self.stopped.set()
-        self.join()
 
 
 class Host:
