@@ -138,6 +138,25 @@ TEST(External, NothingIsFencedForWhatIsWrong) {
   }
 }
 
+TEST(External, AnotherDatabaseIsNeverTakenForTheOneThatWasProven) {
+  Play play = served();
+  const auto another = [](Seen& seen) { seen.database.system_identifier = "7001/other"; };
+  play.bend = another;
+  play.run(10);
+  EXPECT_EQ(play.gates(), "SameDatabase ") << "at rest too";
+  play.bend = [](Seen&) {};
+  play.stack.spec.tag = "v1.16.6";
+  for (int i = 0; i < 200 && play.world.gateway_open; ++i) play.run(1);
+  ASSERT_FALSE(play.world.gateway_open);
+  play.bend = another;
+  play.run(20);
+  EXPECT_EQ(play.gates(), "SameDatabase ") << "in the middle of an upgrade";
+  EXPECT_EQ(play.world.database.version, "v1.15.4");
+  play.bend = [](Seen&) {};
+  play.run(400);
+  EXPECT_EQ(play.stack.status.version, "v1.16.6") << play.stack.status.message;
+}
+
 TEST(External, NothingIsInstalledWhereSomethingElseIs) {
   const Row rows[] = {
       {"DatabaseOwner", [](Seen& seen) { seen.database.external.owner = "shop/other"; }},
