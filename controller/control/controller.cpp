@@ -98,20 +98,20 @@ class Running {
   void watch(const std::string& kind, const std::stop_token& stop) {
     int failures = 0;
     while (!stop.stop_requested()) {
-      auto list = parts_.objects.list(kind, "");
-      if (!list) {
-        log::warn("list failed", {{"kind", kind}, {"detail", list.error().message}});
+      // A stack that is woken for nothing, because a list began anew, takes one pass.
+      const auto listed = parts_.objects.each(
+          kind, "", [] {}, [&](Object&& object) { wake(object, Queue::Urgency::Listed); });
+      if (!listed) {
+        log::warn("list failed", {{"kind", kind}, {"detail", listed.error().message}});
         pause_for(kListAgain.delay(++failures, 0.5), stop);
         continue;
       }
       failures = 0;
-      for (const Object& object : list->items) wake(object, Queue::Urgency::Listed);
-      list->items = {};  // There may be thousands, and the watch lasts.
       // Every write of our own status comes back as an event; only what the planner's input is
       // made of wakes the stack, so that a settled stack stays settled.
       std::unordered_map<std::size_t, std::size_t> inputs;  // hashes of both
       const auto ended = parts_.objects.watch(
-          kind, list->resource_version,
+          kind, *listed,
           [&](const WatchEvent& event) {
             const std::size_t key = hash_of(event.object.key);
             const auto known = inputs.find(key);

@@ -13,22 +13,18 @@ bool InitialEvents::take(std::string_view line) {
   if (!event) return false;
   if (event->type == "ADDED") {
     auto object = object_of(kind_, std::move(event->object));
-    if (object) all_.items.push_back(std::move(object).value());
-    return object.has_value();
+    if (!object) return false;
+    ++count_;
+    on_object_(std::move(object).value());
+    return true;
   }
-  refused_ = event->type == "ERROR" && all_.items.empty();
+  refused_ = event->type == "ERROR" && count_ == 0;
   if (event->type != "BOOKMARK") return false;
   const auto end = nlohmann::json::json_pointer("/metadata/annotations/k8s.io~1initial-events-end");
   if (!event->object.contains(end) || event->object.at(end) != "true") return true;
   const auto version = version_of(event->object.at("metadata"));
-  complete_ = version && *version > 0;
-  if (complete_) all_.resource_version = *version;
+  if (version && *version > 0) version_ = *version;
   return false;
-}
-
-std::optional<ObjectList> InitialEvents::all() {
-  if (!complete_) return std::nullopt;
-  return std::exchange(all_, {});
 }
 
 }  // namespace stackspec

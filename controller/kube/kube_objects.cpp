@@ -5,6 +5,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <deque>
+#include <limits>
 #include <mutex>
 #include <optional>
 #include <thread>
@@ -19,8 +20,14 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int kPage = 500;
+/// What one stack has fits in it. More come as a stream; a server that has none must not be asked
+/// too often.
+constexpr int kFirstPage = 20;
+constexpr int kPage = 100;
 constexpr int kMostRestarts = 3;  ///< Of a list whose next page had expired.
+/// So many at a time: at a start every kind is listed, and each takes memory for a moment.
+constexpr int kMostLists = 4;
+constexpr std::chrono::seconds kListPatience{10};
 
 bool is_name(std::string_view text) {
   const auto allowed = [](char letter) {
@@ -116,6 +123,22 @@ class Merged {
   std::optional<Error> error_;     // guarded by mutex_
 };
 
+/// One of the slots, where one came free.
+class Turn {
+ public:
+  Turn(Slots& slots, std::chrono::steady_clock::time_point until, const std::stop_token& stop)
+      : slots_(slots), taken_(slots.take(until, stop)) {}
+  Turn(const Turn&) = delete;
+  Turn& operator=(const Turn&) = delete;
+  ~Turn() {
+    if (taken_) slots_.give_back();
+  }
+
+ private:
+  Slots& slots_;
+  bool taken_ = false;
+};
+
 class ServerObjects final : public KubeObjects {
  public:
   ServerObjects(std::unique_ptr<ApiTransport> transport, std::unique_ptr<Credentials> credentials,
@@ -130,7 +153,13 @@ class ServerObjects final : public KubeObjects {
     return sent(*kind, request_of("GET", path), "get " + words_for(key));
   }
 
-  Result<ObjectList> list(const std::string& kind_name, const std::string& ns) override;
+  Result<ObjectList> list(const std::string& kind_name, const std::string& ns) override {
+    return list_by_each(*this, kind_name, ns);
+  }
+
+  Result<std::int64_t> each(const std::string& kind_name, const std::string& ns,
+                            const std::function<void()>& begin,
+                            const std::function<void(Object&&)>& take) override;
 
   Result<Object> create(const Object& object) override {
     const KindInfo* kind = TRY(kind_of(object.key.kind));
@@ -218,77 +247,82 @@ class ServerObjects final : public KubeObjects {
     return {options_.namespaces.begin(), options_.namespaces.end()};
   }
 
-  Result<void> list_one(const KindInfo& kind, const std::string& ns, ObjectList& all);
-  Result<void> list_pages(const KindInfo& kind, const std::string& ns, ObjectList& all);
-  bool list_stream(const KindInfo& kind, const std::string& ns, ObjectList& all);
+  using Take = std::function<void(Object&&)>;
+
+  /// How a stream in place of a list ended.
+  struct Streamed {
+    std::optional<std::int64_t> version;  ///< Of a whole one.
+    bool begun = false;                   ///< Something was handed out.
+  };
+
+  Result<std::int64_t> each_in(const KindInfo& kind, const std::string& ns, bool& may_stream,
+                               const Take& take);
+  Streamed stream_each(const KindInfo& kind, const std::string& ns, const Take& take);
 
   KubeOptions options_;
   std::atomic<bool> may_stream_{true};  ///< No server has refused it yet.
+  Slots lists_{kMostLists};
   ApiRequests requests_;
 };
 
-Result<ObjectList> ServerObjects::list(const std::string& kind_name, const std::string& ns) {
+Result<std::int64_t> ServerObjects::each(const std::string& kind_name, const std::string& ns,
+                                         const std::function<void()>& begin, const Take& take) {
   const KindInfo* kind = TRY(kind_of(kind_name));
   if (!ns.empty() && !is_right_place(*kind, ns)) return misplaced({kind_name, ns, ""});
   const auto namespaces = ns.empty() ? namespaces_of(*kind) : std::vector<std::string>{ns};
-  ObjectList all;
-  for (const auto& one : namespaces) {
-    ObjectList part;
-    TRY(list_one(*kind, one, part));
-    // The oldest of them: a watch from there may tell again what is known, but misses nothing.
-    all.resource_version = all.resource_version == 0
-                               ? part.resource_version
-                               : std::min(all.resource_version, part.resource_version);
-    std::move(part.items.begin(), part.items.end(), std::back_inserter(all.items));
-  }
-  // The server's order is that of "namespace/name".
-  std::sort(all.items.begin(), all.items.end(),
-            [](const Object& one, const Object& other) { return one.key < other.key; });
-  return all;
-}
-
-Result<void> ServerObjects::list_one(const KindInfo& kind, const std::string& ns, ObjectList& all) {
+  // Whoever has waited for so long goes on: a list that is made while one is read must not hang.
+  const auto until = std::chrono::steady_clock::now() + kListPatience;
+  const Turn turn(lists_, until, options_.stop);
+  bool may_stream = may_stream_.load();
   for (int restarts = 0;; ++restarts) {
-    all = {};
-    auto listed = list_pages(kind, ns, all);
-    const bool expired = !listed && listed.error().kind == ErrorKind::Expired;
-    if (!expired || restarts == kMostRestarts) return listed;
+    begin();
+    // The oldest of them: a watch from there may tell again what is known, but misses nothing.
+    Result<std::int64_t> oldest = std::numeric_limits<std::int64_t>::max();
+    for (const auto& one : namespaces) {
+      const auto version = each_in(*kind, one, may_stream, take);
+      oldest = version ? std::min(*oldest, *version) : version;
+      if (!oldest) break;
+    }
+    const bool expired = !oldest && oldest.error().kind == ErrorKind::Expired;
+    if (!expired || restarts == kMostRestarts) return oldest;
   }
 }
 
-/// Without a version: the newest there is, so that time never runs backwards.
-Result<void> ServerObjects::list_pages(const KindInfo& kind, const std::string& ns,
-                                       ObjectList& all) {
+/// Without a version: the newest there is, so that time never runs backwards. Expired: it has to
+/// begin anew.
+Result<std::int64_t> ServerObjects::each_in(const KindInfo& kind, const std::string& ns,
+                                            bool& may_stream, const Take& take) {
   const std::string doing = "list " + kind.resource() + (ns.empty() ? "" : " in " + ns);
-  std::string next;
+  ListHead head;
   do {
-    std::string path =
-        collection_path(kind, ns) + selection_of(kind) + "limit=" + std::to_string(kPage);
-    if (!next.empty()) path += "&continue=" + escaped(next);
-    const std::string body = TRY(requests_.call(kind, request_of("GET", path), doing));
-    auto page = parse_answer(body);
-    if (!page) return std::move(page).error().in(doing);
-    const auto metadata = page->find("metadata");
-    const auto items = page->find("items");
-    if (metadata == page->end() || !metadata->is_object()) {
-      return Error{ErrorKind::Unavailable, doing + ": the answer is no list"};
-    }
-    all.resource_version = TRY(version_of(*metadata));
-    const bool is_first = next.empty();
-    next = text_at(*metadata, "continue");
+    const bool is_first = head.next.empty();
+    std::string path = collection_path(kind, ns) + selection_of(kind) +
+                       "limit=" + std::to_string(is_first ? kFirstPage : kPage);
+    if (!is_first) path += "&continue=" + escaped(head.next);
+    std::string body = TRY(requests_.call(kind, request_of("GET", path), doing));
+    auto read = parse_list_head(body);
+    if (!read) return std::move(read).error().in(doing);
+    head = std::move(read).value();
     // More pages would be read from the server's disk; a stream comes from its memory.
-    if (is_first && !next.empty() && list_stream(kind, ns, all)) return {};
-    if (items == page->end() || !items->is_array()) continue;
-    for (auto& item : *items) all.items.push_back(TRY(object_of(kind, std::move(item))));
-  } while (!next.empty());
-  return {};
+    if (is_first && !head.next.empty() && may_stream) {
+      const Streamed streamed = stream_each(kind, ns, take);
+      if (streamed.version) return *streamed.version;
+      may_stream = false;
+      if (streamed.begun) return Error{ErrorKind::Expired, doing + ": the stream broke off"};
+    }
+    const auto handed_out = each_item(body, [&](json&& item) -> Result<void> {
+      take(TRY(object_of(kind, std::move(item))));
+      return {};
+    });
+    if (!handed_out) return handed_out.error();
+  } while (!head.next.empty());
+  return head.version;
 }
 
-/// A watch that begins with all there is, as of now, and says when that was all. False: not to be
-/// had here; `all` is then what it was.
-bool ServerObjects::list_stream(const KindInfo& kind, const std::string& ns, ObjectList& all) {
-  if (!may_stream_.load()) return false;
-  InitialEvents initial(kind);
+/// A watch that begins with all there is, as of now, and says when that was all.
+ServerObjects::Streamed ServerObjects::stream_each(const KindInfo& kind, const std::string& ns,
+                                                   const Take& take) {
+  InitialEvents initial(kind, take);
   std::stop_source ended;
   const std::stop_callback by_owner(options_.stop, [&] { ended.request_stop(); });
   const auto answer = requests_.stream(
@@ -302,10 +336,7 @@ bool ServerObjects::list_stream(const KindInfo& kind, const std::string& ns, Obj
   // Servers before 1.32 say it by the status, one on an old etcd in the stream.
   const bool refused = answer && (answer->status == 400 || answer->status == 422);
   if (refused || initial.is_refused()) may_stream_.store(false);
-  auto complete = initial.all();
-  if (!complete) return false;
-  all = std::move(*complete);
-  return true;
+  return {initial.version(), initial.count() > 0};
 }
 
 Result<void> ServerObjects::remove(const ObjectKey& key, const std::string& uid,

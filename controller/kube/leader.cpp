@@ -94,6 +94,11 @@ class GatedObjects final : public ObjectApi {
   Result<ObjectList> list(const std::string& kind, const std::string& ns) override {
     return inner_.list(kind, ns);
   }
+  Result<std::int64_t> each(const std::string& kind, const std::string& ns,
+                            const std::function<void()>& begin,
+                            const std::function<void(Object&&)>& take) override {
+    return inner_.each(kind, ns, begin, take);
+  }
   Result<Object> create(const Object& object) override {
     if (!leadership_.may_write()) return not_leading();
     return inner_.create(object);

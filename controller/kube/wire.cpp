@@ -2,6 +2,7 @@
 #include "kube/wire.hpp"
 
 #include <charconv>
+#include <functional>
 
 #include "objects/object_json.hpp"
 
@@ -12,6 +13,26 @@ using nlohmann::json;
 
 /// What is nested deeper could not be copied or written: that is done by recursion.
 constexpr int kDeepest = 256;
+
+/// Says what of a text is kept while it is parsed: not `managedFields` of a `metadata`, and nothing
+/// of what is nested too deep.
+struct Filter {
+  int inside = -2;  ///< Depth of the `metadata` that is being read.
+  bool too_deep = false;
+
+  bool operator()(int depth, json::parse_event_t event, const json& parsed) {
+    too_deep = too_deep || depth > kDeepest;
+    if (too_deep) return false;
+    if (event != json::parse_event_t::key) return true;
+    if (depth <= inside) inside = -2;
+    if (parsed == "metadata") inside = depth;
+    return depth != inside + 1 || parsed != "managedFields";
+  }
+};
+
+Error not_json() {
+  return {ErrorKind::Unavailable, "the API server answered something that is not JSON"};
+}
 
 json metadata_of(const Object& object) {
   auto metadata = json::object();
@@ -114,22 +135,42 @@ std::string text_at(const json& object, const char* name) {
 }
 
 Result<json> parse_answer(std::string_view text) {
-  bool too_deep = false;
-  // `managedFields` of a `metadata`, and of nothing else.
-  const auto keep = [inside = -2, &too_deep](int depth, json::parse_event_t event,
-                                             json& parsed) mutable {
-    too_deep = too_deep || depth > kDeepest;
-    if (too_deep) return false;
-    if (event != json::parse_event_t::key) return true;
-    if (depth <= inside) inside = -2;
-    if (parsed == "metadata") inside = depth;
-    return depth != inside + 1 || parsed != "managedFields";
-  };
-  auto answer = json::parse(text, keep, false);
-  if (too_deep || !answer.is_object()) {
-    return Error{ErrorKind::Unavailable, "the API server answered something that is not JSON"};
-  }
+  Filter filter;
+  auto answer = json::parse(text, std::ref(filter), false);
+  if (filter.too_deep || !answer.is_object()) return not_json();
   return answer;
+}
+
+Result<ListHead> parse_list_head(std::string_view text) {
+  Filter filter;
+  const auto head_alone = [&filter](int depth, json::parse_event_t event, json& parsed) {
+    const bool items = event == json::parse_event_t::key && depth == 1 && parsed == "items";
+    return !items && filter(depth, event, parsed);
+  };
+  const auto answer = json::parse(text, head_alone, false);
+  if (filter.too_deep || !answer.is_object()) return not_json();
+  const auto metadata = answer.find("metadata");
+  if (metadata == answer.end() || !metadata->is_object()) {
+    return Error{ErrorKind::Unavailable, "the answer is no list"};
+  }
+  return ListHead{TRY(version_of(*metadata)), text_at(*metadata, "continue")};
+}
+
+Result<void> each_item(std::string_view text, const std::function<Result<void>(json&&)>& take) {
+  Filter filter;
+  bool in_items = false;
+  Result<void> taken;
+  const auto one_by_one = [&](int depth, json::parse_event_t event, json& parsed) {
+    if (!taken || !filter(depth, event, parsed)) return false;
+    if (event == json::parse_event_t::key && depth == 1) in_items = parsed == "items";
+    if (event != json::parse_event_t::object_end || depth != 2 || !in_items) return true;
+    taken = take(std::move(parsed));
+    return false;
+  };
+  const auto rest = json::parse(text, one_by_one, false);
+  if (!taken) return taken;
+  if (filter.too_deep || !rest.is_object()) return not_json();
+  return {};
 }
 
 Result<WireEvent> parse_event(std::string_view line) {

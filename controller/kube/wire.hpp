@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -21,6 +22,20 @@ Result<std::string> wire_text_with_status(const KindInfo& kind, const Object& ob
 
 /// JSON of an API server without managedFields, which nobody here reads. Error: Unavailable.
 Result<nlohmann::json> parse_answer(std::string_view text);
+
+/// What a page of a list says about itself.
+struct ListHead {
+  std::int64_t version = 0;
+  std::string next;  ///< Token of the next page; empty: this was the last.
+};
+
+/// Error: Unavailable.
+Result<ListHead> parse_list_head(std::string_view text);
+
+/// Hands out the items of a page, each parsed like an answer, without ever holding two. Errors:
+/// Unavailable, and what `take` says, which ends it.
+Result<void> each_item(std::string_view text,
+                       const std::function<Result<void>(nlohmann::json&&)>& take);
 
 /// One line of a watch.
 struct WireEvent {

@@ -3,11 +3,11 @@
 
 #include <algorithm>
 #include <map>
-#include <memory_resource>
 #include <mutex>
 #include <optional>
 #include <utility>
 
+#include "base/depot.hpp"
 #include "objects/object_json.hpp"
 
 namespace stackspec {
@@ -19,12 +19,27 @@ class Store {
  public:
   explicit Store(const Keeps& keeps) : keeps_(keeps) {}
 
-  void replace(const ObjectList& list) {
+  /// A list of all: this gives its number for put_listed() of each object and for end_list().
+  /// There may be several at a time.
+  int begin_list() {
     const std::lock_guard lock(mutex_);
-    objects_.clear();
-    whole_ = true;
-    for (const Object& object : list.items) put_locked(object);
-    version_ = list.resource_version;
+    return ++list_;
+  }
+  void put_listed(const Object& object, int list) {
+    const std::lock_guard lock(mutex_);
+    put_locked(object);
+    const auto found = objects_.find({object.key.ns, object.key.name});
+    if (found != objects_.end()) found->second.list = std::max(found->second.list, list);
+  }
+  void end_list(int list, std::int64_t version) {
+    const std::lock_guard lock(mutex_);
+    // What is newer than the list is a write of ours that the list has not seen.
+    std::erase_if(objects_, [&](const auto& one) {
+      const bool gone = one.second.list < list && one.second.version <= version;
+      if (gone) packed_.drop(one.second.packed);
+      return gone;
+    });
+    version_ = std::max(version_, version);
     complete_ = true;
   }
 
@@ -35,7 +50,10 @@ class Store {
 
   void erase(const ObjectKey& key) {
     const std::lock_guard lock(mutex_);
-    objects_.erase({key.ns, key.name});
+    const auto found = objects_.find({key.ns, key.name});
+    if (found == objects_.end()) return;
+    packed_.drop(found->second.packed);
+    objects_.erase(found);
   }
 
   /// Reads are answered from here between these two, when all before `from` is known. They nest
@@ -54,7 +72,7 @@ class Store {
     const std::lock_guard lock(mutex_);
     const auto found = objects_.find({key.ns, key.name});
     if (!is_live() || found == objects_.end()) return std::nullopt;
-    return parsed(found->second.packed);
+    return parsed(found->second);
   }
 
   std::optional<Result<ObjectList>> list(const std::string& ns) const {
@@ -64,7 +82,7 @@ class Store {
     list.resource_version = version_;
     for (auto one = objects_.lower_bound({ns, ""}); one != objects_.end() && one->first.first == ns;
          ++one) {
-      auto object = parsed(one->second.packed);
+      auto object = parsed(one->second);
       if (!object) return std::move(object).error();
       list.items.push_back(std::move(object).value());
     }
@@ -74,15 +92,14 @@ class Store {
  private:
   struct Stored {
     std::int64_t version = 0;
-    explicit Stored(std::pmr::memory_resource* memory) : packed(memory) {}
-
-    std::pmr::vector<std::uint8_t> packed;  ///< MessagePack: less than text, and sooner read.
+    int list = 0;                        ///< The newest that had it.
+    Depot::Id packed = Depot::kNothing;  ///< MessagePack: less than text, and sooner read.
   };
 
   bool is_live() const { return complete_ && watches_ > 0; }
 
-  static Result<Object> parsed(const std::pmr::vector<std::uint8_t>& packed) {
-    return object_from_json(nlohmann::json::from_msgpack(packed, true, false));
+  Result<Object> parsed(const Stored& stored) const {
+    return object_from_json(nlohmann::json::from_msgpack(packed_.get(stored.packed), true, false));
   }
 
   void put_locked(const Object& object) {
@@ -91,21 +108,23 @@ class Store {
       whole_ = false;
       return;
     }
-    Stored& stored = objects_.try_emplace({object.key.ns, object.key.name}, &memory_).first->second;
+    Stored& stored = objects_[{object.key.ns, object.key.name}];
     // The event of an older write may come after the answer to our own newer one.
     if (object.resource_version < stored.version) return;
     stored.version = object.resource_version;
     const auto packed = nlohmann::json::to_msgpack(to_json(object));
-    stored.packed.assign(packed.begin(), packed.end());
+    packed_.drop(stored.packed);
+    stored.packed = packed_.put({reinterpret_cast<const char*>(packed.data()), packed.size()});
   }
 
   const Keeps& keeps_;
   mutable std::mutex mutex_;
-  /// What is kept lies together: among what is freed after a list it would hold whole pages.
-  std::pmr::unsynchronized_pool_resource memory_;  // guarded by mutex_, as all below
+  /// By namespace and name.
   std::map<std::pair<std::string, std::string>, Stored>
       objects_;  // guarded by mutex_, as all below
+  Depot packed_;
   std::int64_t version_ = 0;
+  int list_ = 0;           ///< Number of the newest list.
   bool complete_ = false;  ///< Nothing of the kind is unknown as of `version_`.
   bool whole_ = true;      ///< Nothing was left out.
   int watches_ = 0;
@@ -130,9 +149,28 @@ class CachedReads final : public ObjectApi {
     if (store != nullptr && !ns.empty()) {
       if (auto known = store->list(ns)) return std::move(*known);
     }
-    auto list = inner_.list(kind, ns);
-    if (list && store != nullptr && ns.empty()) store->replace(*list);
-    return list;
+    if (store != nullptr && ns.empty()) return list_by_each(*this, kind, ns);
+    return inner_.list(kind, ns);
+  }
+
+  Result<std::int64_t> each(const std::string& kind, const std::string& ns,
+                            const std::function<void()>& begin,
+                            const std::function<void(Object&&)>& take) override {
+    Store* store = of(kind);
+    if (store == nullptr || !ns.empty()) return inner_.each(kind, ns, begin, take);
+    int list = 0;
+    const auto version = inner_.each(
+        kind, ns,
+        [&] {
+          list = store->begin_list();
+          begin();
+        },
+        [&](Object&& object) {
+          store->put_listed(object, list);
+          take(std::move(object));
+        });
+    if (version) store->end_list(list, *version);
+    return version;
   }
 
   Result<Object> create(const Object& object) override { return kept(inner_.create(object)); }

@@ -74,6 +74,19 @@ class ObjectApi {
   /// All of a kind; of every namespace when `ns` is empty.
   virtual Result<ObjectList> list(const std::string& kind, const std::string& ns) = 0;
 
+  /// As list(), one object after the other and in no order, so that nobody has to hold them all.
+  /// `begin` is called first, and again when it has to begin anew: what came before is void then.
+  /// Both on the calling thread. Returns the version to watch from.
+  virtual Result<std::int64_t> each(const std::string& kind, const std::string& ns,
+                                    const std::function<void()>& begin,
+                                    const std::function<void(Object&&)>& take) {
+    auto all = list(kind, ns);
+    if (!all) return std::move(all).error();
+    begin();
+    for (Object& object : all->items) take(std::move(object));
+    return all->resource_version;
+  }
+
   /// Stores `object` (its status too) and returns it with uid, versions and times.
   /// Error: Conflict when it exists.
   virtual Result<Object> create(const Object& object) = 0;
@@ -98,6 +111,9 @@ class ObjectApi {
                              const std::function<void(const WatchEvent&)>& on_event,
                              std::stop_token stop) = 0;
 };
+
+/// list() made of each().
+Result<ObjectList> list_by_each(ObjectApi& objects, const std::string& kind, const std::string& ns);
 
 /// On SQLite: WAL, synchronous=FULL; an acknowledged write survives kill -9 and power loss. The
 /// file is made with mode 0600. ":memory:" gives a store for tests.

@@ -1,7 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "objects/object_json.hpp"
 
+#include <algorithm>
+
 namespace stackspec {
+
+Result<ObjectList> list_by_each(ObjectApi& objects, const std::string& kind,
+                                const std::string& ns) {
+  ObjectList all;
+  all.resource_version = TRY(objects.each(
+      kind, ns, [&] { all.items.clear(); },
+      [&](Object&& object) { all.items.push_back(std::move(object)); }));
+  std::sort(all.items.begin(), all.items.end(),
+            [](const Object& one, const Object& other) { return one.key < other.key; });
+  return all;
+}
 
 nlohmann::json to_json(const std::vector<Owner>& owners) {
   auto list = nlohmann::json::array();

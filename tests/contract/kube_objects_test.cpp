@@ -496,27 +496,31 @@ TEST(KubeObjects, AListThatCannotBeStreamedGoesOnPageByPage) {
   const struct {
     const char* name;
     Server::Answer stream;
-    std::size_t requests_of_a_second_list;
+    bool hands_out = false;   ///< Something; then the list begins anew, without a stream.
+    bool is_refusal = false;  ///< Of this server's: it is not asked for one again.
   } rows[] = {
-      {"refused", kNoStreams, 2U},
-      {"busy", {429, "", "Retry-After: 1\r\n"}, 3U},
-      {"cut", {.body = event_line("ADDED", "x", 11), .streams = true}, 3U},
-      {"refused in the stream",
-       {.body = R"({"type":"ERROR","object":{"code":500,"message":"feature disabled"}})"
-                "\n",
-        .streams = true},
-       2U},
+      {.name = "refused", .stream = kNoStreams, .is_refusal = true},
+      {"busy", {429, "", "Retry-After: 1\r\n"}},
+      {"cut", {.body = event_line("ADDED", "x", 11), .streams = true}, true},
+      {.name = "refused in the stream",
+       .stream = {.body = R"({"type":"ERROR","object":{"code":500,"message":"feature disabled"}})"
+                          "\n",
+                  .streams = true},
+       .is_refusal = true},
       {"broken off",
        {.body = event_line("ADDED", "x", 11) + R"({"type":"ERROR","object":{"code":410}})" + "\n",
         .streams = true},
-       3U},
-      {"no words", {.body = "not json\n", .streams = true}, 3U},
+       true},
+      {"no words", {.body = "not json\n", .streams = true}},
   };
   for (const auto& row : rows) {
     SCOPED_TRACE(row.name);
-    const bool again = row.requests_of_a_second_list == 3U;
-    const Server server(again ? std::vector{page, row.stream, last, page, row.stream, last}
-                              : std::vector{page, row.stream, last, page, last});
+    const auto once = row.hands_out ? std::vector{page, row.stream, page, last}
+                                    : std::vector{page, row.stream, last};
+    auto answers = once;
+    const auto twice = row.is_refusal ? std::vector{page, last} : once;
+    answers.insert(answers.end(), twice.begin(), twice.end());
+    const Server server(answers);
     const auto api = server.api();
     for (int i = 0; i < 2; ++i) {
       const auto list = api->list("StackSpec", "sales");
@@ -525,8 +529,22 @@ TEST(KubeObjects, AListThatCannotBeStreamedGoesOnPageByPage) {
       EXPECT_EQ(list->items[1].key.name, "b");
       EXPECT_EQ(list->resource_version, 9);
     }
-    EXPECT_EQ(server.requests().size(), 3U + row.requests_of_a_second_list);
+    EXPECT_EQ(server.requests().size(), answers.size());
   }
+}
+
+TEST(KubeObjects, WhatCameBeforeAListBeganAnewIsVoid) {
+  const auto page = Server::Answer{200, list_json({stack_json("a", 1)}, 9, "t")};
+  const auto last = Server::Answer{200, list_json({stack_json("b", 2)}, 9)};
+  const Server server(
+      {page, {.body = event_line("ADDED", "gone", 11), .streams = true}, page, last});
+  std::vector<std::string> told;
+  const auto version = server.api()->each(
+      "StackSpec", "sales", [&] { told.emplace_back("begin"); },
+      [&](Object&& object) { told.push_back(object.key.name); });
+  ASSERT_TRUE(version) << version.error().message;
+  EXPECT_EQ(*version, 9);
+  EXPECT_EQ(told, (std::vector<std::string>{"begin", "gone", "begin", "a", "b"}));
 }
 
 TEST(KubeObjects, ListsPageByPageFromTheNewest) {
@@ -543,9 +561,10 @@ TEST(KubeObjects, ListsPageByPageFromTheNewest) {
   EXPECT_EQ(list->items[0].key.name, "a");
   const std::string first = std::string(kCollection) +
                             "?labelSelector=a%3Db%2Cc%20in%20%28d%29&"
-                            "fieldSelector=metadata.name%3Dcrm&limit=500";
-  EXPECT_EQ(server.request(0).target, first) << "no resourceVersion: time never runs backwards";
-  EXPECT_EQ(server.request(2).target, first + "&continue=to%2Fken%3D");
+                            "fieldSelector=metadata.name%3Dcrm&limit=";
+  EXPECT_EQ(server.request(0).target, first + "20")
+      << "no resourceVersion: time never runs backwards";
+  EXPECT_EQ(server.request(2).target, first + "100&continue=to%2Fken%3D");
 }
 
 TEST(KubeObjects, AListWhoseNextPageExpiredBeginsAgain) {
@@ -558,7 +577,7 @@ TEST(KubeObjects, AListWhoseNextPageExpiredBeginsAgain) {
   ASSERT_TRUE(list) << list.error().message;
   EXPECT_EQ(list->items.size(), 2U);
   EXPECT_EQ(list->resource_version, 7);
-  EXPECT_EQ(server.request(0).target, "/apis/stackspec.dev/v1alpha1/stackspecs?limit=500");
+  EXPECT_EQ(server.request(0).target, "/apis/stackspec.dev/v1alpha1/stackspecs?limit=20");
 }
 
 TEST(KubeObjects, AListThatAlwaysExpiresEnds) {

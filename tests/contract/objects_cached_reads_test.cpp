@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <thread>
+#include <utility>
 
 #include "fakes/eventually.hpp"
 #include "fakes/faulty_objects.hpp"
@@ -118,6 +119,31 @@ TEST_F(CachedReadsTest, AListBeginsAnewAndForgetsWhatVanishedUnseen) {
   const auto known = cached_->list("StackSpec", "default");
   ASSERT_EQ(known->items.size(), 1U);
   EXPECT_EQ(known->items.front().key.name, "b");
+}
+
+TEST_F(CachedReadsTest, OfTwoListsAtATimeNeitherLosesWhatTheOtherSaw) {
+  ASSERT_TRUE(store_->create(numbered("b", 2)));
+  bool nested = false;
+  const auto version = cached_->each(
+      "StackSpec", "", [] {},
+      [&](Object&&) {
+        if (std::exchange(nested, true)) return;
+        ASSERT_TRUE(cached_->each(
+            "StackSpec", "", [] {}, [](Object&&) {}));
+      });
+  ASSERT_TRUE(version);
+  watcher_ = std::jthread([this, from = *version](std::stop_token stop) {
+    static_cast<void>(cached_->watch(
+        "StackSpec", from, [](const WatchEvent&) {}, stop));
+  });
+  ASSERT_TRUE(eventually([&] {
+    const int before = reads_;
+    static_cast<void>(number_of("a"));
+    return reads_ == before;
+  }));
+  const int before = reads_;
+  EXPECT_EQ(cached_->list("StackSpec", "default")->items.size(), 2U);
+  EXPECT_EQ(reads_, before);
 }
 
 TEST_F(CachedReadsTest, ForgetsWhatWasDeleted) {

@@ -198,6 +198,23 @@ TEST_P(ObjectsContract, ListsOneNamespaceOrAllInOrder) {
   EXPECT_TRUE(must(api().list("StackBackup", GetParam().ns)).items.empty());
 }
 
+TEST_P(ObjectsContract, EachHandsOutWhatAListHas) {
+  for (const auto* name : {"mid", "aid", "zoo"}) make(name);
+  const auto list = must(api().list("StackSpec", GetParam().ns));
+  std::set<std::string> names;
+  int begun = 0;
+  const auto version = must(api().each(
+      "StackSpec", GetParam().ns,
+      [&] {
+        ++begun;
+        names.clear();
+      },
+      [&](Object&& object) { names.insert(object.key.name); }));
+  EXPECT_GE(begun, 1);
+  EXPECT_EQ(names, (std::set<std::string>{"aid", "mid", "zoo"}));
+  EXPECT_GE(version, list.resource_version);
+}
+
 TEST_P(ObjectsContract, WriteNeedsTheStoredVersion) {
   const Object first = make("crm");
   Object changed = first;

@@ -49,14 +49,16 @@ void try_refusal(const Refusal& refusal, const KindInfo& kind, std::string_view 
 }
 
 void try_stream(const KindInfo& kind, std::string_view text) {
-  InitialEvents initial(kind);
+  int objects = 0;
+  const std::function<void(Object&&)> count = [&objects](Object&&) { ++objects; };
+  InitialEvents initial(kind, count);
   for (auto rest = text; !rest.empty();) {
     const auto end = std::min(rest.find('\n'), rest.size());
     if (!initial.take(rest.substr(0, end))) break;
     rest.remove_prefix(std::min(end + 1, rest.size()));
   }
-  const auto all = initial.all();
-  require(!all || all->resource_version > 0, "a list without a version", text);
+  require(initial.version().value_or(1) > 0, "a list without a version", text);
+  require(initial.count() == objects, "another number of objects than were handed out", text);
 }
 
 void try_text(std::string_view text) {
@@ -67,12 +69,15 @@ void try_text(std::string_view text) {
     try_refusal(refusal_of(event->object), kind, text);
     try_object(kind, std::move(event->object), text);
   }
+  const auto head = parse_list_head(text);
+  require(!head || head->version >= 0, "a list of a version before all", text);
+  const auto listed = each_item(text, [&](nlohmann::json&& item) -> Result<void> {
+    try_object(*find_kind("Job"), std::move(item), text);
+    return {};
+  });
   auto answer = parse_answer(text);
+  require(!listed || answer, "a list of what is no JSON", text);
   if (!answer) return;
-  const auto items = answer->find("items");
-  if (items != answer->end() && items->is_array()) {
-    for (auto& item : *items) try_object(*find_kind("Job"), item, text);
-  }
   const auto metadata = answer->find("metadata");
   if (metadata != answer->end() && metadata->is_object()) {
     static_cast<void>(version_of(*metadata));

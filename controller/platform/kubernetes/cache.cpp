@@ -2,14 +2,14 @@
 #include "platform/kubernetes/cache.hpp"
 
 #include <algorithm>
+#include <array>
 #include <condition_variable>
-#include <memory_resource>
 #include <mutex>
 #include <set>
 #include <thread>
-#include <unordered_map>
-#include <unordered_set>
+#include <utility>
 
+#include "base/depot.hpp"
 #include "base/log.hpp"
 #include "platform/kubernetes/packed_children.hpp"
 
@@ -32,8 +32,69 @@ constexpr const char* kKinds[] = {
 };
 constexpr std::chrono::seconds kFillPatience{10};
 constexpr std::chrono::seconds kPackAfter{5};
+constexpr std::size_t kMostOpen = 32;
 constexpr std::chrono::milliseconds kFirstRetry{800};
 constexpr std::chrono::seconds kLongestRetry{30};
+
+/// One object: whose it is, and which of its states this is. There are many: kept small.
+struct Known {
+  std::size_t key = 0;  ///< key_hash()
+  std::int64_t version = 0;
+  const StackKey* stack = nullptr;
+  std::uint32_t uid = 0;  ///< Hash of it.
+  std::uint8_t kind = 0;  ///< Index in kKinds.
+  bool listed = false;    ///< The list that is being read has it.
+};
+
+/// By key. A sorted row for each first byte of it: little more than the objects themselves, and
+/// cheap to insert into.
+class KnownObjects {
+ public:
+  /// Until the next change.
+  Known* find(std::size_t key) {
+    auto& row = rows_[row_of(key)];
+    const auto place = place_of(row, key);
+    return place != row.end() && place->key == key ? &*place : nullptr;
+  }
+
+  void put(const Known& known) {
+    auto& row = rows_[row_of(known.key)];
+    const auto place = place_of(row, known.key);
+    if (place != row.end() && place->key == known.key) {
+      *place = known;
+      return;
+    }
+    const auto index = place - row.begin();
+    if (row.size() == row.capacity()) row.reserve(row.size() + kGrowth);
+    row.insert(row.begin() + index, known);
+  }
+
+  void erase(std::size_t key) {
+    auto& row = rows_[row_of(key)];
+    const auto place = place_of(row, key);
+    if (place != row.end() && place->key == key) row.erase(place);
+  }
+
+  template <class Act>
+  void for_each(const Act& act) {
+    for (auto& row : rows_) {
+      for (Known& known : row) act(known);
+    }
+  }
+
+ private:
+  static constexpr std::size_t kGrowth = 8;
+  using Row = std::vector<Known>;
+
+  static std::size_t row_of(std::size_t key) { return key >> 56U; }
+  static Row::iterator place_of(Row& row, std::size_t key) {
+    return std::lower_bound(
+        row.begin(), row.end(), key,
+        [](const Known& known, std::size_t wanted) { return known.key < wanted; });
+  }
+
+  std::array<Row, 256> rows_;
+};
 
 class Cache final : public ChildCache {
  public:
@@ -53,20 +114,10 @@ class Cache final : public ChildCache {
   std::vector<StackKey> changed() override;
 
  private:
-  /// One object: whose it is, and which of its states this is. There are many: kept small.
-  struct Known {
-    const StackKey* stack = nullptr;  ///< A key of stacks_.
-    std::int64_t version = 0;
-    std::uint32_t uid = 0;  ///< Hash of it.
-    std::uint8_t kind = 0;  ///< Index in kKinds.
-  };
-  using KnownMap = std::pmr::unordered_map<std::size_t, Known>;  ///< By key_hash().
-
   /// One stack: its children, packed while nobody needs them.
   struct Shelf {
-    explicit Shelf(std::pmr::memory_resource* memory) : packed(memory) {}
     std::unique_ptr<Children> open;
-    std::pmr::string packed;
+    Depot::Id packed = Depot::kNothing;
     std::chrono::steady_clock::time_point used;
   };
 
@@ -74,8 +125,10 @@ class Cache final : public ChildCache {
   Result<std::int64_t> fill(const char* kind);
   void take(const WatchEvent& event, const char* kind);
   void put_locked(const Object& object, const char* kind);
-  void erase_locked(KnownMap::iterator known);
+  void erase_locked(const Known& known);
+  /// Until the next call.
   Children& open_locked(Shelf& shelf);
+  std::vector<Shelf*>::iterator pack_locked(std::vector<Shelf*>::iterator shelf);
   void pack_unused_locked();
   std::string missing_locked() const;
   /// False when stopped.
@@ -84,10 +137,10 @@ class Cache final : public ChildCache {
   ObjectApi& objects_;
   std::mutex mutex_;
   std::condition_variable_any woken_;
-  /// What is kept lies together: among what is freed after a list it would hold whole pages.
-  std::pmr::unsynchronized_pool_resource memory_;    // guarded by mutex_
   std::map<StackKey, Shelf> stacks_;                 // guarded by mutex_
-  KnownMap known_{&memory_};                         // guarded by mutex_
+  std::vector<Shelf*> open_;                         // guarded by mutex_; those that are open
+  Depot packed_;                                     // guarded by mutex_; children of the others
+  KnownObjects known_;                               // guarded by mutex_
   std::map<std::uint32_t, std::string> tombstones_;  // guarded by mutex_; uid -> kind
   std::set<StackKey> changed_;                       // guarded by mutex_
   std::set<std::string> filled_;                     // guarded by mutex_
@@ -152,26 +205,31 @@ void Cache::follow(const char* kind, std::stop_token stop) {
 }
 
 Result<std::int64_t> Cache::fill(const char* kind) {
-  const ObjectList list = TRY(objects_.list(kind, ""));
+  const std::int64_t version = TRY(objects_.each(
+      kind, "",
+      [&] {
+        const std::lock_guard lock(mutex_);
+        known_.for_each([&](Known& known) { known.listed &= kKinds[known.kind] != kind; });
+      },
+      [&](Object&& object) {
+        const std::lock_guard lock(mutex_);
+        put_locked(object, kind);
+        if (Known* known = known_.find(key_hash(object.key))) known->listed = true;
+      }));
   const std::lock_guard lock(mutex_);
-  std::unordered_set<std::size_t> listed;
-  for (const Object& object : list.items) {
-    listed.insert(key_hash(object.key));
-    put_locked(object, kind);
-  }
   // What is newer than the list is a write of ours that the list has not seen.
-  for (auto known = known_.begin(); known != known_.end();) {
-    const auto next = std::next(known);
-    const bool gone = kKinds[known->second.kind] == kind && !listed.contains(known->first) &&
-                      known->second.version <= list.resource_version;
-    if (gone) erase_locked(known);
-    known = next;
-  }
+  std::vector<Known> gone;
+  known_.for_each([&](const Known& known) {
+    if (kKinds[known.kind] == kind && !known.listed && known.version <= version) {
+      gone.push_back(known);
+    }
+  });
+  for (const Known& known : gone) erase_locked(known);
   std::erase_if(tombstones_, [kind](const auto& one) { return one.second == kind; });
   filled_.insert(kind);
   trouble_.erase(kind);
   woken_.notify_all();
-  return list.resource_version;
+  return version;
 }
 
 void Cache::take(const WatchEvent& event, const char* kind) {
@@ -182,8 +240,8 @@ void Cache::take(const WatchEvent& event, const char* kind) {
   }
   const std::uint32_t uid = hash_of(event.object.uid);
   tombstones_.erase(uid);
-  const auto known = known_.find(key_hash(event.object.key));
-  if (known != known_.end() && known->second.uid == uid) erase_locked(known);
+  const Known* known = known_.find(key_hash(event.object.key));
+  if (known != nullptr && known->uid == uid) erase_locked(Known(*known));
 }
 
 void Cache::put_locked(const Object& object, const char* kind) {
@@ -191,42 +249,48 @@ void Cache::put_locked(const Object& object, const char* kind) {
   const std::uint32_t uid = hash_of(object.uid);
   if (tombstones_.contains(uid)) return;
   const std::size_t key = key_hash(object.key);
-  const auto known = known_.find(key);
-  if (known != known_.end()) {
-    if (object.resource_version < known->second.version) return;
-    if (*known->second.stack != stack) erase_locked(known);
+  if (const Known* known = known_.find(key)) {
+    if (object.resource_version < known->version) return;
+    if (*known->stack != stack) erase_locked(Known(*known));
   }
   if (stack.name.empty()) return;
-  const auto place = stacks_.try_emplace(stack, &memory_).first;
-  known_[key] = {&place->first, object.resource_version, uid, index_of(kind)};
+  const auto place = stacks_.try_emplace(stack).first;
+  known_.put({key, object.resource_version, &place->first, uid, index_of(kind)});
   if (put_child(open_locked(place->second), object)) changed_.insert(stack);
 }
 
-void Cache::erase_locked(KnownMap::iterator known) {
-  const StackKey& stack = *known->second.stack;
+void Cache::erase_locked(const Known& known) {
+  const StackKey& stack = *known.stack;
   Children& children = open_locked(stacks_.at(stack));
-  if (remove_child(children, stack, kKinds[known->second.kind], known->first)) {
-    changed_.insert(stack);
-  }
-  known_.erase(known);
+  if (remove_child(children, stack, kKinds[known.kind], known.key)) changed_.insert(stack);
+  known_.erase(known.key);
 }
 
 Children& Cache::open_locked(Shelf& shelf) {
-  shelf.used = std::chrono::steady_clock::now();
   if (!shelf.open) {
-    shelf.open =
-        std::make_unique<Children>(shelf.packed.empty() ? Children{} : unpack(shelf.packed));
-    shelf.packed = std::pmr::string(&memory_);
+    if (open_.size() >= kMostOpen) {
+      pack_locked(std::min_element(open_.begin(), open_.end(),
+                                   [](auto* one, auto* other) { return one->used < other->used; }));
+    }
+    shelf.open = std::make_unique<Children>(
+        shelf.packed == Depot::kNothing ? Children{} : unpack(packed_.get(shelf.packed)));
+    packed_.drop(std::exchange(shelf.packed, Depot::kNothing));
+    open_.push_back(&shelf);
   }
+  shelf.used = std::chrono::steady_clock::now();
   return *shelf.open;
+}
+
+std::vector<Cache::Shelf*>::iterator Cache::pack_locked(std::vector<Shelf*>::iterator shelf) {
+  (*shelf)->packed = packed_.put(pack(*(*shelf)->open));
+  (*shelf)->open.reset();
+  return open_.erase(shelf);
 }
 
 void Cache::pack_unused_locked() {
   const auto now = std::chrono::steady_clock::now();
-  for (auto& [key, shelf] : stacks_) {
-    if (!shelf.open || now - shelf.used < kPackAfter) continue;
-    shelf.packed.assign(pack(*shelf.open));
-    shelf.open.reset();
+  for (auto shelf = open_.begin(); shelf != open_.end();) {
+    shelf = now - (*shelf)->used < kPackAfter ? std::next(shelf) : pack_locked(shelf);
   }
 }
 
@@ -260,11 +324,11 @@ void Cache::remember(const Object& written) {
 void Cache::forget(const Object& removed) {
   const std::lock_guard lock(mutex_);
   const std::uint32_t uid = hash_of(removed.uid);
-  const auto known = known_.find(key_hash(removed.key));
-  if (known == known_.end() || known->second.uid != uid) return;
+  const Known* known = known_.find(key_hash(removed.key));
+  if (known == nullptr || known->uid != uid) return;
   // The event that tells of the deletion is still to come, and older ones may be before it.
   tombstones_[uid] = removed.key.kind;
-  erase_locked(known);
+  erase_locked(Known(*known));
 }
 
 std::vector<StackKey> Cache::changed() {
