@@ -24,17 +24,25 @@ class EventBudget {
   /// The stack is gone.
   void forget(const StackKey& stack);
 
+  /// Stacks of which something is remembered: those of the last minutes.
+  std::size_t size() const;
+
  private:
   struct Reason {
+    std::size_t name = 0;  ///< Hash of it.
     TokenBucket bucket{10, std::chrono::minutes(1)};
     int left_out = 0;
   };
   struct Told {
     TokenBucket bucket{50, std::chrono::seconds(30)};
-    std::map<std::string, Reason> reasons;
+    std::vector<Reason> reasons;
   };
-  std::mutex mutex_;
+  static Reason& reason_of(std::vector<Reason>& reasons, std::size_t name);
+  void forget_old_locked(SteadyTime now);
+
+  mutable std::mutex mutex_;
   std::map<StackKey, Told> stacks_;  // guarded by mutex_
+  SteadyTime forget_at_{};           // guarded by mutex_
 };
 
 }  // namespace stackspec

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "telemetry/stack_gauges.hpp"
 
+#include <algorithm>
+
 namespace stackspec {
 namespace {
 
@@ -10,6 +12,7 @@ using prometheus::MetricType;
 
 constexpr std::string_view kConditionTypes[] = {"Ready", "Reconciling", "Stalled", "KeysEscrowed"};
 constexpr std::string_view kConditionStatuses[] = {"True", "False", "Unknown"};
+static_assert(std::size(kConditionTypes) == std::tuple_size_v<decltype(StackFacts::conditions)>);
 constexpr Phase kAllPhases[] = {Phase::Pending,   Phase::Installing,       Phase::Ready,
                                 Phase::Upgrading, Phase::AwaitingApproval, Phase::RollingBack,
                                 Phase::Degraded,  Phase::Suspended};
@@ -59,6 +62,13 @@ constexpr Plain kPlain[] = {
      [](const StackFacts& facts) { return facts.backup_bytes; }},
 };
 
+/// -1: it is not there.
+template <std::size_t N>
+std::int8_t place_in(const std::string_view (&texts)[N], std::string_view text) {
+  const auto found = std::find(std::begin(texts), std::end(texts), text);
+  return static_cast<std::int8_t>(found == std::end(texts) ? -1 : found - std::begin(texts));
+}
+
 double timestamp(const std::string& rfc3339) {
   const auto time = parse_rfc3339(rfc3339);
   return time ? static_cast<double>(time->time_since_epoch().count()) : 0.0;
@@ -71,7 +81,9 @@ StackFacts facts_of(const Stack& stack) {
   facts.target = status.target_version;
   facts.phase = status.phase;
   for (const auto& condition : status.conditions) {
-    facts.conditions.emplace_back(condition.type, condition.status);
+    const auto type = place_in(kConditionTypes, condition.type);
+    const auto value = place_in(kConditionStatuses, condition.status);
+    if (type >= 0) facts.conditions[static_cast<std::size_t>(type)] = value;
   }
   facts.workspaces = {static_cast<double>(status.workspaces_up_to_date),
                       static_cast<double>(status.workspaces_behind),
@@ -147,11 +159,10 @@ MetricFamily conditions(const Stacks& stacks) {
   Filling filling("stackspec_condition",
                   "1 for the status each condition has, 0 for every other; alert on Ready.");
   for (const auto& [key, facts] : stacks) {
-    for (const auto type : kConditionTypes) {
+    for (std::size_t type = 0; type < facts.conditions.size(); ++type) {
       for (const auto status : kConditionStatuses) {
-        bool is = false;
-        for (const auto& [has, value] : facts.conditions) is |= has == type && value == status;
-        filling.add(key, is ? 1 : 0, {{"type", type}, {"status", status}});
+        const bool is = facts.conditions[type] == place_in(kConditionStatuses, status);
+        filling.add(key, is ? 1 : 0, {{"type", kConditionTypes[type]}, {"status", status}});
       }
     }
   }

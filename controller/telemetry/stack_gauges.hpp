@@ -23,8 +23,9 @@ struct StackFacts {
   std::string version, target;
   Phase phase = Phase::Pending;
   std::optional<Step> step;
-  std::vector<std::pair<std::string, std::string>> conditions;  ///< type, status
-  std::array<double, 3> workspaces{};                           ///< up to date, behind, failed
+  /// Of each type in kConditionTypes the place in kConditionStatuses; -1: not told.
+  std::array<std::int8_t, 4> conditions = {-1, -1, -1, -1};
+  std::array<double, 3> workspaces{};  ///< up to date, behind, failed
   bool suspended = false, active = false, fenced = false, latched = false;
   double started = 0, finished = 0, step_started = 0;
   double hops_left = 0, failures = 0, blocked = 0;

@@ -38,5 +38,18 @@ TEST(EventBudget, OfAllReasonsOfAStackFiftyAreTold) {
   EXPECT_EQ(budget.admit(kCrm, events(5, "r1"), kNow).size(), 5U) << "a new one of its name";
 }
 
+TEST(EventBudget, RemembersAStackNoLongerThanItMatters) {
+  EventBudget budget;
+  static_cast<void>(budget.admit(kCrm, events(2, "Ready"), kNow));
+  static_cast<void>(budget.admit({"prod", "aid"}, events(11, "Blocked"), kNow));
+  EXPECT_TRUE(budget.admit(kCrm, {}, kNow + 1min).empty());
+  EXPECT_EQ(budget.size(), 2U) << "two of a reason take two minutes";
+  EXPECT_TRUE(budget.admit(kCrm, {}, kNow + 10min).empty());
+  EXPECT_EQ(budget.size(), 1U) << "of the other one was left out";
+  const auto last = budget.admit({"prod", "aid"}, events(1, "Blocked"), kNow + 1h);
+  ASSERT_EQ(last.size(), 1U);
+  EXPECT_EQ(last.front().message, "why (and 1 more since the last one told)");
+}
+
 }  // namespace
 }  // namespace stackspec
