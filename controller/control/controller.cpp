@@ -23,6 +23,8 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kDeathsEvery{1000};
 constexpr int kLooksAtRest = 10;  ///< So many in a row, and the work is done for now.
+/// Then again: a look at one stack between two of ours goes unseen, as does the news of a watch.
+constexpr int kRestAgain = 30;
 /// Between attempts to list while nobody answers: 0.22 a second at last, as client-go does it.
 constexpr Backoff kListAgain{milliseconds(800), milliseconds(30000)};
 
@@ -135,7 +137,7 @@ class Running {
       for (const StackKey& key : parts_.platform.died()) add(key, parts_.clock.steady_now());
       const QueueLoad load = queue_.numbers(parts_.clock.steady_now());
       looks_at_rest = load.due + load.running == 0 ? looks_at_rest + 1 : 0;
-      if (looks_at_rest == kLooksAtRest && options_.at_rest) options_.at_rest();
+      if (looks_at_rest % kRestAgain == kLooksAtRest && options_.at_rest) options_.at_rest();
       pause_for(kDeathsEvery, stop);
     }
   }
