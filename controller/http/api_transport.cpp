@@ -77,6 +77,8 @@ class Incoming {
 
   /// Waits for the head, then for bytes (moved to `bytes`) or the end.
   News wait(std::string* bytes, SteadyClock::time_point until, const std::stop_token& stop) {
+    // A watch waits most of the time, and then holds nothing of what the last burst took.
+    if (bytes != nullptr) std::string().swap(*bytes);
     std::unique_lock lock(mutex_);
     const bool wants_head = bytes == nullptr;
     const bool came = changed_.wait_until(
@@ -85,8 +87,7 @@ class Incoming {
     if (!came) return News::Late;
     if (wants_head) return has_head_ ? News::Head : News::End;
     if (bytes_.empty()) return News::End;
-    bytes->swap(bytes_);
-    bytes_.clear();
+    *bytes = std::exchange(bytes_, {});
     make_room();
     return News::Bytes;
   }
@@ -497,8 +498,8 @@ class RestTransport final : public ApiTransport {
   static whttp::client::http_client_config config(const ServerAddress& address) {
     whttp::client::http_client_config config;
     config.set_max_redirects(0);
-    config.set_chunksize(std::size_t{16} << 10U);  // a buffer for every watch
-    config.set_timeout(std::chrono::hours(1));     // ours are finer, and one for each call
+    config.set_chunksize(std::size_t{8} << 10U);  // a buffer for every watch
+    config.set_timeout(std::chrono::hours(1));    // ours are finer, and one for each call
     if (address.plain) return config;
     config.set_ssl_context_callback([address](boost::asio::ssl::context& context) {
       const auto prepared = prepare(context.native_handle(), address);
