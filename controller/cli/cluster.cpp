@@ -94,7 +94,8 @@ std::function<Result<void>(const RedisTarget&, std::stop_token)> flush_if(
 Result<Parts> make_parts(const ClusterOptions& options) {
   Parts parts;
   parts.catalog = TRY(catalog_of(options.catalog_file));
-  const ClusterAccess access = TRY(find_access(options.kubeconfig));
+  ClusterAccess access = TRY(find_access(options.kubeconfig));
+  access.server.sessions = std::make_shared<TlsSessions>();
   const std::string home = !options.ns.empty() ? options.ns : access.ns.empty() ? kHome : access.ns;
   const std::string identity = own_identity();
   KubeOptions kube;
