@@ -136,7 +136,8 @@ class Running {
     while (!stop.stop_requested()) {
       for (const StackKey& key : parts_.platform.died()) add(key, parts_.clock.steady_now());
       const QueueLoad load = queue_.numbers(parts_.clock.steady_now());
-      looks_at_rest = load.due + load.running == 0 ? looks_at_rest + 1 : 0;
+      // Whoever waits for its turn to lead rests too, with all stacks due.
+      looks_at_rest = load.running == 0 ? looks_at_rest + 1 : 0;
       if (looks_at_rest % kRestAgain == kLooksAtRest && options_.at_rest) options_.at_rest();
       pause_for(kDeathsEvery, stop);
     }

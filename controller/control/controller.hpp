@@ -12,7 +12,8 @@ struct ControllerOptions {
   int workers = 2;
   /// Workers begin when it has returned true; what they read from is filled before. Empty: at once.
   std::function<bool(const std::stop_token&)> wait_for_turn = {};
-  /// Called each time when nothing has been due for ten seconds after some work. May be empty.
+  /// Called when nobody has worked for ten seconds, and each half minute of rest after that. May be
+  /// empty.
   std::function<void()> at_rest = {};
 };
 

@@ -57,10 +57,12 @@ class KnownObjects {
     return place != row.end() && place->key == key ? &*place : nullptr;
   }
 
-  void put(const Known& known) {
+  /// What a list has stays listed, whatever we write meanwhile.
+  void put(Known known) {
     auto& row = rows_[row_of(known.key)];
     const auto place = place_of(row, known.key);
     if (place != row.end() && place->key == known.key) {
+      known.listed = place->listed;
       *place = known;
       return;
     }
