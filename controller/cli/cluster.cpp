@@ -94,8 +94,7 @@ std::function<Result<void>(const RedisTarget&, std::stop_token)> flush_if(
 Result<Parts> make_parts(const ClusterOptions& options) {
   Parts parts;
   parts.catalog = TRY(catalog_of(options.catalog_file));
-  ClusterAccess access = TRY(find_access(options.kubeconfig));
-  access.server.sessions = std::make_shared<TlsSessions>();
+  const ClusterAccess access = TRY(find_access(options.kubeconfig));
   const std::string home = !options.ns.empty() ? options.ns : access.ns.empty() ? kHome : access.ns;
   const std::string identity = own_identity();
   KubeOptions kube;

@@ -290,9 +290,6 @@ Result<void> prepare(SSL_CTX* context, const ServerAddress& address) {
   demand_name(context, address.verify_name.empty() ? address.host : address.verify_name);
   const auto identity = TRY(identity_of(address));
   if (!identity.certificate.empty()) TRY(present(context, identity));
-  if (address.sessions) {
-    TlsSessions::keep(address.sessions, context, authorities + identity.certificate);
-  }
   return {};
 }
 
@@ -507,10 +504,6 @@ class RestTransport final : public ApiTransport {
     config.set_ssl_context_callback([address](boost::asio::ssl::context& context) {
       const auto prepared = prepare(context.native_handle(), address);
       if (!prepared) throw std::runtime_error(prepared.error().message);
-    });
-    config.set_nativehandle_options([](whttp::client::native_handle handle) {
-      using Stream = boost::asio::ssl::stream<boost::asio::ip::tcp::socket&>;
-      TlsSessions::offer(static_cast<Stream*>(handle)->native_handle());
     });
     return config;
   }

@@ -12,7 +12,6 @@
 
 #include "base/result.hpp"
 #include "http/http.hpp"
-#include "http/tls_sessions.hpp"
 
 // HTTPS to one server with connections that are kept. cpprestsdk stays behind this header.
 
@@ -63,8 +62,6 @@ struct ServerAddress {
   Pem key;
   /// In place of these two. Shared with who sets it; each change means new connections.
   std::shared_ptr<ClientIdentity> identity = {};
-  /// Those that share it go on with each other's TLS sessions. None: each handshake is a whole one.
-  std::shared_ptr<TlsSessions> sessions = {};
   std::string verify_name;  ///< What the certificate has to name; `host` when empty.
 };
 

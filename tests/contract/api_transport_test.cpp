@@ -632,51 +632,6 @@ TEST_F(ApiTransportTls, ReadsARotatedAuthorityWithTheNextConnection) {
   EXPECT_TRUE(transport->send(request("GET"), 5s, {}));
 }
 
-TEST_F(ApiTransportTls, GoesOnWithASessionOnlyUnderTheSameAuthorityAndCertificate) {
-  TempFolder folder;
-  const auto put = [&](const std::string& name, const std::string& from) {
-    std::ofstream(folder / name) << std::ifstream(certificates_->file(from)).rdbuf();
-  };
-  std::vector<std::string> seen;
-  std::mutex mutex;
-  PeerTls tls = certificates_->server("server");
-  tls.client_ca = certificates_->file("ca.pem");
-  Peer peer(
-      [&](Conversation& conversation, int, const std::stop_token&) {
-        while (conversation.read()) {
-          const std::lock_guard lock(mutex);
-          seen.push_back(conversation.client_name() + (conversation.resumed() ? " again" : ""));
-          conversation.answer(200, "");
-        }
-      },
-      tls);
-  ServerAddress where = address(peer.port());
-  where.ca.file = folder / "ca.pem";
-  where.certificate.file = folder / "own.pem";
-  where.key.file = folder / "own.key";
-  where.sessions = std::make_shared<TlsSessions>();
-  const auto send = [&] {
-    return make_api_transport(where).value()->send(request("GET"), 10s, {}).has_value();
-  };
-  const struct {
-    const char* authority;
-    const char* own;
-    bool answered;
-  } rows[] = {
-      {"ca.pem", "client", true},  {"ca.pem", "client", true},         {"ca.pem", "renewed", true},
-      {"ca.pem", "renewed", true}, {"other-ca.pem", "renewed", false}, {"ca.pem", "client", true},
-  };
-  for (const auto& row : rows) {
-    put("ca.pem", row.authority);
-    put("own.pem", std::string(row.own) + ".pem");
-    put("own.key", std::string(row.own) + ".key");
-    EXPECT_EQ(send(), row.answered) << row.authority << " " << row.own;
-  }
-  const std::lock_guard lock(mutex);
-  EXPECT_EQ(seen, (std::vector<std::string>{"stackspec-client", "stackspec-client again", "renewed",
-                                            "renewed again", "stackspec-client"}));
-}
-
 TEST_F(ApiTransportTls, CancelsAHandshakeThatHangs) {
   testing::Listener mute;
   std::stop_source stop;

@@ -34,8 +34,6 @@ SSL_CTX* context_of(const PeerTls& tls) {
   SSL_CTX_use_PrivateKey_file(context, tls.key.c_str(), SSL_FILETYPE_PEM);
   if (!tls.client_ca.empty()) {
     SSL_CTX_load_verify_file(context, tls.client_ca.c_str());
-    // Else sessions of clients with certificates are refused.
-    SSL_CTX_set_session_id_context(context, reinterpret_cast<const unsigned char*>("peer"), 4);
     SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
   }
   return context;
@@ -66,10 +64,6 @@ std::string Conversation::client_name() const {
   X509_NAME_get_text_by_NID(X509_get_subject_name(certificate), NID_commonName, name, sizeof name);
   X509_free(certificate);
   return name;
-}
-
-bool Conversation::resumed() const {
-  return ssl_ != nullptr && SSL_session_reused(ssl_) == 1;
 }
 
 void Conversation::shut() {

@@ -38,7 +38,6 @@ class Conversation {
   ~Conversation();
 
   bool secured() const { return ok_; }  ///< The TLS handshake went well, or there is none.
-  bool resumed() const;                 ///< With a TLS session of before, without certificates.
   std::string client_name() const;      ///< Subject of the client's certificate.
   std::optional<PeerRequest> read();    ///< Nothing: closed, or silent for 10 s.
   bool send(std::string_view bytes);
