@@ -50,7 +50,7 @@ void try_refusal(const Refusal& refusal, const KindInfo& kind, std::string_view 
 
 void try_stream(const KindInfo& kind, std::string_view text) {
   int objects = 0;
-  const std::function<void(Object&&)> count = [&objects](Object&&) { ++objects; };
+  const std::function<void(Object &&)> count = [&objects](Object&&) { ++objects; };
   InitialEvents initial(kind, count);
   for (auto rest = text; !rest.empty();) {
     const auto end = std::min(rest.find('\n'), rest.size());
