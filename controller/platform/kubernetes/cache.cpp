@@ -32,7 +32,7 @@ constexpr const char* kKinds[] = {
 };
 constexpr std::chrono::seconds kFillPatience{10};
 constexpr std::chrono::seconds kPackAfter{5};
-constexpr std::size_t kMostOpen = 32;
+constexpr std::size_t kMostOpen = 128;
 constexpr std::chrono::milliseconds kFirstRetry{800};
 constexpr std::chrono::seconds kLongestRetry{30};
 
