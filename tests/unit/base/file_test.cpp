@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -91,18 +92,20 @@ TEST(File, ReaderSeesTheOldTextOrTheNewWhateverDies) {
       }
     });
     std::string last;
-    for (int reads = 0; reads < 5 + round; ++reads) {
+    // A busy machine may let the writer wait for long.
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    while (changes <= round && std::chrono::steady_clock::now() < end) {
       const auto text = read_file(path);
       ASSERT_TRUE(text) << text.error().message;
       ASSERT_TRUE(*text == texts[0] || *text == texts[1]) << "half a file";
-      if (*text != last) ++changes;
+      if (!last.empty() && *text != last) ++changes;
       last = *text;
     }
     kill_child(writer);
     const auto text = read_file(path);
     ASSERT_TRUE(text && (*text == texts[0] || *text == texts[1])) << "half a file after a kill";
   }
-  EXPECT_GT(changes, 20) << "the writer never wrote: nothing was proven";
+  EXPECT_GE(changes, 20) << "the writer never wrote: nothing was proven";
 }
 
 /// Makes the disk under `folder` hold at most 64 KiB, for this process only.
