@@ -204,6 +204,7 @@ struct Prepared {
   Descriptor log;
   Descriptor null;
   Descriptor report;  ///< Write end of the pipe that says why the exec failed.
+  pid_t starter = 0;
 };
 
 enum class Stage { Setup, OpenRecord, LockRecord, Folder, User, Exec };
@@ -263,12 +264,14 @@ bool write_record(int record) {
 
 /// Takes the lock here rather than in the parent: there a child of another thread could inherit it
 /// and hold it for a moment too long. Returns the descriptor that the program will inherit.
-int hold_record(const char* path, int report) {
-  const int opened = ::open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+int hold_record(const Prepared& prepared, int report) {
+  const int opened = ::open(prepared.record_file, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
   const int record = opened < 0 ? -1 : ::fcntl(opened, F_DUPFD, kFirstHighDescriptor);
   if (record < 0) give_up(report, Stage::OpenRecord);
   auto range = whole_file();
   if (::fcntl(record, F_OFD_SETLK, &range) != 0) give_up(report, Stage::LockRecord);
+  // Without its starter nobody waits for it: by now another may have been started, and have ended.
+  if (::getppid() != prepared.starter) give_up(report, Stage::Setup);
   if (!write_record(record)) give_up(report, Stage::Setup);
   return record;
 }
@@ -289,7 +292,7 @@ bool become(const Identity& identity) {
   const int log = ::fcntl(prepared.log.get(), F_DUPFD, kFirstHighDescriptor);
   const int null = ::fcntl(prepared.null.get(), F_DUPFD, kFirstHighDescriptor);
   if (log < 0 || null < 0 || ::setsid() < 0) give_up(report, Stage::Setup);
-  const int record = hold_record(prepared.record_file, report);
+  const int record = hold_record(prepared, report);
   if (::dup2(null, 0) < 0 || ::dup2(log, 1) < 0 || ::dup2(log, 2) < 0) {
     give_up(report, Stage::Setup);
   }
@@ -328,6 +331,7 @@ Result<Prepared> prepare(const ProcessSpec& spec) {
   prepared.directory = spec.directory.c_str();
   prepared.identity = identity_of(spec);
   prepared.record_file = spec.record_file.c_str();
+  prepared.starter = ::getpid();
   prepared.log =
       Descriptor(::open(spec.log_file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640));
   if (prepared.log.get() < 0) return failure(errno, "open log file " + spec.log_file);
