@@ -183,6 +183,8 @@ class ServerObjects final : public KubeObjects {
     return put(*kind, object, path, body, "update " + words_for(object.key));
   }
 
+  Result<Object> patch(const ObjectPatch& patch) override;
+
   Result<Object> update_status(const Object& object) override {
     const KindInfo* kind = TRY(kind_of(object.key.kind));
     const std::string path = TRY(path_of(*kind, object.key)) + "/status";
@@ -337,6 +339,22 @@ ServerObjects::Streamed ServerObjects::stream_each(const KindInfo& kind, const s
   const bool refused = answer && (answer->status == 400 || answer->status == 422);
   if (refused || initial.is_refused()) may_stream_.store(false);
   return {initial.version(), initial.count() > 0};
+}
+
+Result<Object> ServerObjects::patch(const ObjectPatch& patch) {
+  const KindInfo* kind = TRY(kind_of(patch.key.kind));
+  const std::string doing = "patch " + words_for(patch.key);
+  auto request = request_of("PATCH", TRY(path_of(*kind, patch.key)), patch_text(patch));
+  request.headers["content-type"] = "application/json-patch+json";
+  auto patched = sent(*kind, request, doing);
+  if (patched || patched.error().kind != ErrorKind::Invalid) return patched;
+  const Object live = TRY(get(patch.key));
+  if (live.resource_version != patch.resource_version) {
+    return Error{ErrorKind::Conflict, doing + ": it was changed meanwhile"};
+  }
+  if (!live.labels.empty() && !live.annotations.empty()) return patched;
+  request.body = patch_text(patch, &live);
+  return sent(*kind, request, doing);
 }
 
 Result<void> ServerObjects::remove(const ObjectKey& key, const std::string& uid,

@@ -107,6 +107,10 @@ class GatedObjects final : public ObjectApi {
     if (!leadership_.may_write()) return not_leading();
     return inner_.update(object);
   }
+  Result<Object> patch(const ObjectPatch& patch) override {
+    if (!leadership_.may_write()) return not_leading();
+    return inner_.patch(patch);
+  }
   Result<Object> update_status(const Object& object) override {
     if (!leadership_.may_write()) return not_leading();
     return inner_.update_status(object);

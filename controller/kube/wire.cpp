@@ -129,6 +129,27 @@ Result<std::string> wire_text_with_status(const KindInfo& kind, const Object& ob
   return text_of(wire);
 }
 
+std::string patch_text(const ObjectPatch& patch, const Object* live) {
+  auto operations = json::array();
+  const auto add = [&](const json::json_pointer& path, json value) {
+    auto operation = json::object();
+    operation["op"] = "add";
+    operation["path"] = path.to_string();
+    operation["value"] = std::move(value);
+    operations.push_back(std::move(operation));
+  };
+  const json::json_pointer metadata("/metadata");
+  // What stands there is compared with what is stored, as in an update; a `test` would be Invalid.
+  add(metadata / "resourceVersion", std::to_string(patch.resource_version));
+  if (live != nullptr && live->labels.empty()) add(metadata / "labels", json::object());
+  if (live != nullptr && live->annotations.empty()) add(metadata / "annotations", json::object());
+  for (const auto& [name, value] : patch.labels) add(metadata / "labels" / name, value);
+  for (const auto& [name, value] : patch.annotations) add(metadata / "annotations" / name, value);
+  if (!patch.owners.empty()) add(metadata / "ownerReferences", to_json(patch.owners));
+  for (const auto& [path, value] : patch.content) add(json::json_pointer(path), value);
+  return operations.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
 std::string text_at(const json& object, const char* name) {
   const auto found = object.find(name);
   return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();

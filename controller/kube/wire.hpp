@@ -20,6 +20,10 @@ Result<std::string> wire_text(const KindInfo& kind, const Object& object,
 /// The same with its status, for the subresource.
 Result<std::string> wire_text_with_status(const KindInfo& kind, const Object& object);
 
+/// A JSON Patch that is refused with a Conflict where the object is another than it was. `live` is
+/// what is known of it: an object without labels, or annotations, has no place to add one to.
+std::string patch_text(const ObjectPatch& patch, const Object* live = nullptr);
+
 /// JSON of an API server without managedFields, which nobody here reads. Error: Unavailable.
 Result<nlohmann::json> parse_answer(std::string_view text);
 

@@ -175,6 +175,7 @@ class CachedReads final : public ObjectApi {
 
   Result<Object> create(const Object& object) override { return kept(inner_.create(object)); }
   Result<Object> update(const Object& object) override { return kept(inner_.update(object)); }
+  Result<Object> patch(const ObjectPatch& patch) override { return kept(inner_.patch(patch)); }
   Result<Object> update_status(const Object& object) override {
     return kept(inner_.update_status(object));
   }

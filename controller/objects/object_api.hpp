@@ -51,6 +51,17 @@ struct Object {
   nlohmann::json status = nlohmann::json::object();
 };
 
+/// Parts of an object that are written over; the rest stays as it is.
+struct ObjectPatch {
+  ObjectKey key = {};
+  std::int64_t resource_version = 0;                    ///< Of the state that is written over.
+  std::map<std::string, std::string> labels = {};       ///< Added, or replaced.
+  std::map<std::string, std::string> annotations = {};  ///< Added, or replaced.
+  std::vector<Owner> owners = {};                       ///< All of them, unless empty.
+  /// By JSON pointer, as `/spec/suspend`. What holds the last name must be there.
+  std::map<std::string, nlohmann::json> content = {};
+};
+
 struct ObjectList {
   std::vector<Object> items;          ///< By namespace and name.
   std::int64_t resource_version = 0;  ///< Watch from here to miss nothing.
@@ -96,6 +107,10 @@ class ObjectApi {
   /// being deleted goes when its last finalizer goes. Errors: NotFound, Conflict (resource_version
   /// is not the stored).
   virtual Result<Object> update(const Object& object) = 0;
+
+  /// Writes parts of an object without reading it first, where it lies on a server. Errors as
+  /// update(), and Invalid for a path into nothing.
+  virtual Result<Object> patch(const ObjectPatch& patch);
 
   /// Replaces status alone. Errors as update().
   virtual Result<Object> update_status(const Object& object) = 0;

@@ -4,6 +4,14 @@
 #include <algorithm>
 
 namespace stackspec {
+namespace {
+
+Error no_such_place(const ObjectKey& key, const std::string& path) {
+  return {ErrorKind::Invalid,
+          "patch " + key.kind + " " + key.ns + "/" + key.name + ": nothing holds " + path};
+}
+
+}  // namespace
 
 Result<ObjectList> list_by_each(ObjectApi& objects, const std::string& kind,
                                 const std::string& ns) {
@@ -14,6 +22,25 @@ Result<ObjectList> list_by_each(ObjectApi& objects, const std::string& kind,
   std::sort(all.items.begin(), all.items.end(),
             [](const Object& one, const Object& other) { return one.key < other.key; });
   return all;
+}
+
+Result<Object> ObjectApi::patch(const ObjectPatch& patch) {
+  Object object = TRY(get(patch.key));
+  object.resource_version = patch.resource_version;
+  for (const auto& [name, value] : patch.labels) object.labels[name] = value;
+  for (const auto& [name, value] : patch.annotations) object.annotations[name] = value;
+  if (!patch.owners.empty()) object.owners = patch.owners;
+  for (const auto& [path, value] : patch.content) {
+    try {
+      const nlohmann::json::json_pointer place(path);
+      nlohmann::json& holder = object.content.at(place.parent_pointer());
+      if (!holder.is_object()) return no_such_place(patch.key, path);
+      holder[place.back()] = value;
+    } catch (const nlohmann::json::exception&) {
+      return no_such_place(patch.key, path);
+    }
+  }
+  return update(object);
 }
 
 nlohmann::json to_json(const std::vector<Owner>& owners) {

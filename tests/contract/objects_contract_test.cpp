@@ -290,6 +290,56 @@ TEST_P(ObjectsContract, UpdateLeavesStatusAndStatusLeavesTheRest) {
   EXPECT_EQ(message_of(stored), "third");
 }
 
+TEST_P(ObjectsContract, PatchWritesItsPartsAlone) {
+  Object object = make("crm");
+  object.status["message"] = "working";
+  object = must(api().update_status(object));
+  ObjectPatch first{.key = object.key, .resource_version = object.resource_version};
+  first.labels["team"] = "ops";
+  first.annotations["stackspec.dev/a"] = "1";
+  object = must(api().patch(first));
+  EXPECT_EQ(object.generation, 1);
+
+  ObjectPatch second{.key = object.key, .resource_version = object.resource_version};
+  second.annotations = {{"stackspec.dev/a", "2"}, {"other", "3"}};
+  second.content["/spec/serverUrl"] = "https://two.example.org";
+  second.owners = {{.api_version = "stackspec.dev/v1alpha1",
+                    .kind = "StackSpec",
+                    .name = "owner",
+                    .uid = make("owner").uid}};
+  const Object patched = must(api().patch(second));
+  EXPECT_EQ(patched.labels, first.labels);
+  EXPECT_EQ(patched.annotations, second.annotations);
+  EXPECT_EQ(patched.owners, second.owners);
+  EXPECT_EQ(url_of(patched), "https://two.example.org");
+  EXPECT_EQ(patched.content.at("spec").at("tag"), "v1.16.6");
+  EXPECT_EQ(message_of(patched), "working");
+  EXPECT_EQ(patched.generation, 2);
+  EXPECT_EQ(must(api().get(object.key)).resource_version, patched.resource_version);
+
+  second.resource_version = patched.resource_version;
+  EXPECT_EQ(must(api().patch(second)).resource_version, patched.resource_version);
+}
+
+TEST_P(ObjectsContract, PatchIsOfTheStateThatWasSeen) {
+  const Object seen = make("crm");
+  Object changed = seen;
+  set_url(changed, "https://two.example.org");
+  changed = must(api().update(changed));
+  ObjectPatch patch{.key = seen.key};
+  patch.labels["team"] = "ops";
+  for (const auto version : {seen.resource_version, changed.resource_version + 1000}) {
+    patch.resource_version = version;
+    EXPECT_EQ(kind_of(api().patch(patch)), "Conflict");
+  }
+  patch.resource_version = changed.resource_version;
+  patch.content["/nowhere/at/all"] = 1;
+  EXPECT_EQ(kind_of(api().patch(patch)), "Invalid");
+  EXPECT_EQ(must(api().get(seen.key)).resource_version, changed.resource_version);
+  patch.key.name = "nobody";
+  EXPECT_EQ(kind_of(api().patch(patch)), "NotFound");
+}
+
 TEST_P(ObjectsContract, WritingTheSameWritesNothing) {
   Object object = make("crm");
   object.labels["team"] = "ops";

@@ -145,6 +145,10 @@ Result<Object> FaultyObjects::update(const Object& object) {
   return write<Object>(WriteVerb::Update, object.key, [&] { return inner_.update(object); });
 }
 
+Result<Object> FaultyObjects::patch(const ObjectPatch& patch) {
+  return write<Object>(WriteVerb::Update, patch.key, [&] { return inner_.patch(patch); });
+}
+
 Result<Object> FaultyObjects::update_status(const Object& object) {
   return write<Object>(WriteVerb::UpdateStatus, object.key,
                        [&] { return inner_.update_status(object); });

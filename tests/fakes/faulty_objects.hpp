@@ -71,6 +71,7 @@ class FaultyObjects final : public ObjectApi {
   Result<ObjectList> list(const std::string& kind, const std::string& ns) override;
   Result<Object> create(const Object& object) override;
   Result<Object> update(const Object& object) override;
+  Result<Object> patch(const ObjectPatch& patch) override;
   Result<Object> update_status(const Object& object) override;
   Result<void> remove(const ObjectKey& key, const std::string& uid,
                       std::int64_t resource_version) override;

@@ -124,7 +124,7 @@ class Cluster(unittest.TestCase):
             # Not to wait for its back-off.
             crm.kubectl("annotate", "stk", "crm", "--overwrite", f"stackspec.dev/reconcile-at={len(granted)}")
         for right in (("", "pods", "list"), ("", "pods", "watch"), ("", "secrets", "watch"), ("batch", "jobs", "create"),
-                      ("batch", "jobs", "update"), ("apps", "deployments", "create"), ("", "persistentvolumeclaims", "create"),
+                      ("batch", "jobs", "patch"), ("apps", "deployments", "create"), ("", "persistentvolumeclaims", "create"),
                       ("stackspec.dev", "stackspecs/status", "update")):
             self.assertIn(right, granted)
         helm()

@@ -99,9 +99,9 @@ Result<void> start_removal(TaskKeeper& tasks, const Stack& stack, const Children
 }
 
 /// The record goes; a person's request only ceases to tell of a backup.
-Result<void> drop_record(Writer& writer, const Stack& stack, const std::string& id,
-                         const BackupChild& backup) {
-  if (backup.record) return writer.remove(record_key(stack, id));
+Result<void> drop_record(Writer& writer, const Stack& stack, const Children& children,
+                         const std::string& id, const BackupChild& backup) {
+  if (backup.record) return writer.remove(children, record_key(stack, id));
   return writer.modify(record_key(stack, id), [](Object& object) {
     object.annotations.erase(kBackupAnnotation);
     object.annotations.erase(kRemovingAnnotation);
@@ -163,7 +163,7 @@ Result<bool> settle_removals(Writer& writer, TaskKeeper& tasks, const Stack& sta
     if (!backup.removing) continue;
     const Removal removal = newest_removal(stack, children, id);
     if (removal.outcome == "Ok") {
-      TRY(drop_record(writer, stack, id, backup));
+      TRY(drop_record(writer, stack, children, id, backup));
       return true;
     }
     const bool at_work = removal.attempt > 0 && removal.outcome.empty();

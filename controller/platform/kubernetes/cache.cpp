@@ -12,6 +12,7 @@
 #include "base/log.hpp"
 #include "platform/kubernetes/known_objects.hpp"
 #include "platform/kubernetes/packed_children.hpp"
+#include "platform/kubernetes/render.hpp"
 
 namespace stackspec::kubernetes {
 namespace {
@@ -50,7 +51,7 @@ class Cache final : public ChildCache {
 
   Result<Children> children_of(const StackKey& key, std::stop_token stop) override;
   void remember(const Object& written) override;
-  void forget(const Object& removed) override;
+  void forget(const ObjectKey& key, std::int64_t version) override;
   std::vector<StackKey> changed() override;
 
  private:
@@ -252,7 +253,17 @@ Result<Children> Cache::children_of(const StackKey& key, std::stop_token stop) {
   if (stop.stop_requested()) return Error{ErrorKind::Cancelled, "stopped"};
   if (!ready) return Error{ErrorKind::Unavailable, "not listed yet: " + missing_locked()};
   const auto found = stacks_.find(key);
-  return found == stacks_.end() ? Children{} : open_locked(found->second);
+  if (found == stacks_.end()) return Children{};
+  Children children = open_locked(found->second);
+  const auto add_version = [&](std::size_t hash) {
+    if (const Known* known = known_.find(hash)) children.versions[hash] = known->version;
+  };
+  for (const auto& [hash, child] : children.plain) add_version(hash);
+  for (const auto& [name, job] : children.jobs) add_version(key_hash({"Job", key.ns, name}));
+  for (const auto& [component, child] : children.workloads) {
+    add_version(key_hash(workload_key(key, component)));
+  }
+  return children;
 }
 
 void Cache::remember(const Object& written) {
@@ -261,13 +272,13 @@ void Cache::remember(const Object& written) {
   if (kind != std::end(kKinds)) put_locked(written, *kind);
 }
 
-void Cache::forget(const Object& removed) {
+void Cache::forget(const ObjectKey& key, std::int64_t version) {
   const std::lock_guard lock(mutex_);
-  const std::uint32_t uid = hash_of(removed.uid);
-  const Known* known = known_.find(key_hash(removed.key));
-  if (known == nullptr || known->uid != uid) return;
+  const Known* known = known_.find(key_hash(key));
+  // What is newer has heard of the deletion.
+  if (known == nullptr || known->version > version) return;
   // The event that tells of the deletion is still to come, and older ones may be before it.
-  tombstones_[uid] = removed.key.kind;
+  tombstones_[known->uid] = key.kind;
   erase_locked(Known(*known));
 }
 

@@ -27,8 +27,8 @@ class ChildCache {
 
   /// What a write of ours answered.
   virtual void remember(const Object& written) = 0;
-  /// What we deleted, as it was.
-  virtual void forget(const Object& removed) = 0;
+  /// What we deleted, in the state with that resourceVersion.
+  virtual void forget(const ObjectKey& key, std::int64_t version) = 0;
 
   /// Stacks of which something changed since the last call.
   virtual std::vector<StackKey> changed() = 0;

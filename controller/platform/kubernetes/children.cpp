@@ -56,6 +56,10 @@ const json& condition(const Object& object, std::string_view type) {
 
 PlainChild plain_of(const Object& object) {
   PlainChild child;
+  child.leaving = !object.deletion_timestamp.empty();
+  for (const Owner& owner : object.owners) {
+    if (owner.controller) child.owner = owner_hash(owner.uid);
+  }
   const std::string applied = find(object.annotations, kAppliedAnnotation);
   child.edited = applied.empty();
   if (child.edited) return child;
@@ -286,6 +290,11 @@ std::string applied_text(const Object& wanted) {
 
 std::size_t applied_hash(std::string_view text) {
   const std::size_t hash = std::hash<std::string_view>{}(text);
+  return hash == 0 ? 1 : hash;
+}
+
+int owner_hash(const std::string& uid) {
+  const auto hash = static_cast<int>(std::hash<std::string>{}(uid));
   return hash == 0 ? 1 : hash;
 }
 

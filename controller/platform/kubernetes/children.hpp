@@ -31,6 +31,8 @@ inline constexpr const char* kRemovingAnnotation = "stackspec.dev/removing";
 struct PlainChild {
   std::size_t applied = 0;  ///< applied_hash() of what was written last; 0: not by us.
   bool edited = false;      ///< It no longer says that.
+  bool leaving = false;     ///< Being deleted.
+  int owner = 0;            ///< owner_hash() of whose it is; 0: nobody's.
   friend bool operator==(const PlainChild&, const PlainChild&) = default;
 };
 
@@ -104,6 +106,8 @@ struct Children {
   bool disruption = false;                        ///< The PodDisruptionBudget of tasks is there.
   std::optional<GatewayDoor> door;
   std::map<Component, std::string> addresses;  ///< Of the Services of server and fundraising.
+  /// resourceVersions by key_hash(): what a write to one of these is conditional on.
+  std::map<std::size_t, std::int64_t> versions;
   friend bool operator==(const Children&, const Children&) = default;
 };
 
@@ -112,6 +116,9 @@ std::size_t key_hash(const ObjectKey& key);
 /// The text of kAppliedAnnotation for what is about to be written, and its hash.
 std::string applied_text(const Object& wanted);
 std::size_t applied_hash(std::string_view text);
+
+/// Of the uid of the object that controls another. Never 0.
+int owner_hash(const std::string& uid);
 
 /// The stack a child belongs to; a name of "" when it is none of ours.
 StackKey stack_of(const Object& object);

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/hash.hpp"
+#include "platform/kubernetes/children.hpp"
 #include "platform/kubernetes/names.hpp"
 #include "platform/kubernetes/pod.hpp"
 #include "platform/kubernetes/render.hpp"
@@ -219,6 +220,7 @@ PodParts task_pod(const Stack& stack, const TaskParts& task, const TaskShape& sh
 Object render_job(const Stack& stack, const TaskParts& task, const TaskShape& shape) {
   Object job = owned(stack, "Job", task.name, kTaskComponent);
   job.labels = task_labels(stack, task.kind);
+  job.annotations[kOutcomeAnnotation] = "";  // and so there are annotations to patch
   for (const EnvVar& variable : task.env) {
     const bool named = variable.name == "STACKSPEC_BACKUP_ID" && !variable.value.empty();
     if (named) job.annotations[kBackupIdAnnotation] = variable.value;

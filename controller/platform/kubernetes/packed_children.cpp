@@ -151,8 +151,8 @@ template <class Archive, class Struct>
 void members(Archive& archive, Struct& value) {
   using Kind = std::remove_const_t<Struct>;
   if constexpr (std::same_as<Kind, PlainChild>) {
-    auto& [applied, edited] = value;
-    all(archive, applied, edited);
+    auto& [applied, edited, leaving, owner] = value;
+    all(archive, applied, edited, leaving, owner);
   } else if constexpr (std::same_as<Kind, GatewayDoor>) {
     auto& [told_open, is_open] = value;
     all(archive, told_open, is_open);
@@ -184,7 +184,8 @@ void members(Archive& archive, Struct& value) {
   } else {
     static_assert(std::same_as<Kind, Children>);
     auto& [plain, workloads, pods, jobs, claims, backups, task_names, scripts, disruption, door,
-           addresses] = value;
+           addresses, versions] = value;
+    static_cast<void>(versions);  // put in by whoever hands it out
     all(archive, plain, workloads, pods, jobs, claims, backups, task_names, scripts, disruption,
         door, addresses);
   }

@@ -107,31 +107,38 @@ Result<void> TaskKeeper::start(const Stack& stack, const Children& children,
   if (!exists && children.task_names.contains(name)) return {};
   TRY(writer_.create_once(children, task.script));
   TRY(writer_.ensure(stack, children, task.disruption));
-  if (!exists) TRY(writer_.create(task.job));
+  ObjectPatch started{.key = task.job.key};
+  if (!exists) started.resource_version = TRY(writer_.create(task.job)).resource_version;
+  if (!children.task_names.contains(name)) TRY(note(stack, children, name));
+  started.content["/spec/suspend"] = false;
+  started.annotations[kStartedAnnotation] = "true";
+  return writer_.set(children, std::move(started));
+}
+
+/// In the registry: from now on the task has been started once.
+Result<void> TaskKeeper::note(const Stack& stack, const Children& children,
+                              const std::string& name) {
   const ObjectKey registry{"ConfigMap", stack.key.ns, registry_name(stack.key)};
   const std::string now = to_rfc3339(clock_.wall_now());
-  auto noted = writer_.modify(registry, [&](Object& map) {
-    if (!map.content["data"].contains(name)) map.content["data"][name] = now;
-  });
-  if (!noted && noted.error().kind == ErrorKind::NotFound) {
-    Object map = owned(stack, registry.kind, registry.name, kTaskComponent);
-    map.content["data"] = json::object({{name, now}});
-    TRY(writer_.create(map));
-  } else if (!noted) {
-    return noted;
+  if (children.versions.contains(key_hash(registry))) {
+    ObjectPatch patch{.key = registry};
+    patch.content["/data/" + name] = now;
+    const auto noted = writer_.set(children, std::move(patch));
+    if (noted || noted.error().kind != ErrorKind::NotFound) return noted;
   }
-  return writer_.modify(task.job.key, [](Object& one) {
-    one.content["spec"]["suspend"] = false;
-    one.annotations[kStartedAnnotation] = "true";
-  });
+  Object map = owned(stack, registry.kind, registry.name, kTaskComponent);
+  map.content["data"] = json::object({{name, now}});
+  TRY(writer_.create(map));
+  return {};
 }
 
 Result<void> TaskKeeper::stop(const Stack& stack, const Children& children,
                               const std::string& name) {
   const auto job = children.jobs.find(name);
   if (job == children.jobs.end() || job->second.ended() || job->second.suspended) return {};
-  auto stopped = writer_.modify({"Job", stack.key.ns, name},
-                                [](Object& one) { one.content["spec"]["suspend"] = true; });
+  ObjectPatch patch{.key = {"Job", stack.key.ns, name}};
+  patch.content["/spec/suspend"] = true;
+  const auto stopped = writer_.set(children, std::move(patch));
   if (!stopped && stopped.error().kind == ErrorKind::NotFound) return {};
   return stopped;
 }
@@ -202,25 +209,26 @@ Result<void> TaskKeeper::record(const Stack& stack, const JobChild& job, const E
   return {};
 }
 
-Result<void> TaskKeeper::write_down(const Stack& stack, const std::string& name,
-                                    const JobChild& job, const Ending& ending) {
+Result<void> TaskKeeper::write_down(const Stack& stack, const Children& children,
+                                    const std::string& name, const JobChild& job,
+                                    const Ending& ending) {
   // The record first: what a Job with an outcome tells is not looked at again.
   TRY(record(stack, job, ending));
-  return writer_.modify({"Job", stack.key.ns, name}, [&](Object& one) {
-    one.annotations[kOutcomeAnnotation] = text_of(ending.outcome);
-    one.annotations[kExitCodeAnnotation] = std::to_string(ending.exit_code);
-    if (!ending.result.empty()) one.annotations[kResultAnnotation] = log::masked(ending.result);
-    if (!ending.log.empty()) one.annotations[kLogAnnotation] = ending.log;
-    if (!ending.progress.empty()) one.annotations[kProgressAnnotation] = ending.progress;
-    if (!job.ended()) one.content["spec"]["suspend"] = true;
-  });
+  ObjectPatch patch{.key = {"Job", stack.key.ns, name}};
+  patch.annotations[kOutcomeAnnotation] = text_of(ending.outcome);
+  patch.annotations[kExitCodeAnnotation] = std::to_string(ending.exit_code);
+  if (!ending.result.empty()) patch.annotations[kResultAnnotation] = log::masked(ending.result);
+  if (!ending.log.empty()) patch.annotations[kLogAnnotation] = ending.log;
+  if (!ending.progress.empty()) patch.annotations[kProgressAnnotation] = ending.progress;
+  if (!job.ended()) patch.content["/spec/suspend"] = true;
+  return writer_.set(children, std::move(patch));
 }
 
 Result<bool> TaskKeeper::settle_one(const Stack& stack, const Children& children,
                                     const std::string& name, const JobChild& job) {
   const auto ending = ending_of(stack, children, name, job);
   if (!ending) return false;
-  const auto written = write_down(stack, name, job, *ending);
+  const auto written = write_down(stack, children, name, job, *ending);
   if (!written && written.error().kind != ErrorKind::NotFound) return written.error();
   const std::lock_guard lock(mutex_);
   first_seen_.erase(stack.key.ns + "/" + name);
@@ -240,20 +248,23 @@ Result<bool> TaskKeeper::prune(const Stack& stack, const Children& children) {
   if (ended.size() <= kKeptJobs) return false;
   std::sort(ended.begin(), ended.end());
   ended.resize(ended.size() - kKeptJobs);
-  TRY(writer_.modify({"ConfigMap", stack.key.ns, registry_name(stack.key)}, [&](Object& map) {
-    for (const auto& [created, name] : ended) map.content["data"][name] = kEnded;
-  }));
-  for (const auto& [created, name] : ended) TRY(writer_.remove({"Job", stack.key.ns, name}));
+  ObjectPatch patch{.key = {"ConfigMap", stack.key.ns, registry_name(stack.key)}};
+  for (const auto& [created, name] : ended) patch.content["/data/" + name] = kEnded;
+  TRY(writer_.set(children, std::move(patch)));
+  for (const auto& [created, name] : ended) {
+    TRY(writer_.remove(children, {"Job", stack.key.ns, name}));
+  }
   return true;
 }
 
 Result<bool> TaskKeeper::tidy(const Stack& stack, const Children& children) {
   if (any_at_work(children)) return false;
   for (const std::string& script : children.scripts) {
-    TRY(writer_.remove({"ConfigMap", stack.key.ns, script}));
+    TRY(writer_.remove(children, {"ConfigMap", stack.key.ns, script}));
   }
   if (children.disruption) {
-    TRY(writer_.remove({"PodDisruptionBudget", stack.key.ns, disruption_name(stack.key)}));
+    TRY(writer_.remove(children,
+                       {"PodDisruptionBudget", stack.key.ns, disruption_name(stack.key)}));
   }
   return children.disruption || !children.scripts.empty();
 }

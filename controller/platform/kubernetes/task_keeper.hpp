@@ -40,8 +40,9 @@ class TaskKeeper {
                           const JobChild& job);
   std::optional<Ending> ending_of(const Stack& stack, const Children& children,
                                   const std::string& name, const JobChild& job);
-  Result<void> write_down(const Stack& stack, const std::string& name, const JobChild& job,
-                          const Ending& ending);
+  Result<void> note(const Stack& stack, const Children& children, const std::string& name);
+  Result<void> write_down(const Stack& stack, const Children& children, const std::string& name,
+                          const JobChild& job, const Ending& ending);
   Result<void> record(const Stack& stack, const JobChild& job, const Ending& ending);
   Result<bool> prune(const Stack& stack, const Children& children);
   Result<bool> tidy(const Stack& stack, const Children& children);

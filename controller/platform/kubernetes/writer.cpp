@@ -53,17 +53,45 @@ Result<void> must_be_ours(const Stack& stack, const Object& live) {
                object + " was not made for this stack; rename it, or the stack"};
 }
 
-/// The live object with everything of ours as wanted; what others added to its metadata stays.
-Object merged(const Object& live, const Object& wanted) {
-  Object next = live;
-  next.content = wanted.content;
-  for (const auto& [name, value] : wanted.labels) next.labels[name] = value;
-  for (const auto& [name, value] : wanted.annotations) next.annotations[name] = value;
+/// Everything of ours as wanted; what others added to its metadata stays.
+ObjectPatch written_over(const Object& wanted, std::int64_t version) {
+  ObjectPatch patch{.key = wanted.key, .resource_version = version};
+  patch.labels = wanted.labels;
+  patch.annotations = wanted.annotations;
+  for (const auto& [name, value] : wanted.content.items()) patch.content["/" + name] = value;
+  return patch;
+}
+
+ObjectPatch written_over(const Object& wanted, const Object& live) {
+  ObjectPatch patch = written_over(wanted, live.resource_version);
   for (const Owner& owner : wanted.owners) {
     const auto same = [&owner](const Owner& one) { return one.uid == owner.uid; };
-    if (std::none_of(next.owners.begin(), next.owners.end(), same)) next.owners.push_back(owner);
+    if (std::any_of(live.owners.begin(), live.owners.end(), same)) continue;
+    if (patch.owners.empty()) patch.owners = live.owners;
+    patch.owners.push_back(owner);
   }
-  return next;
+  return patch;
+}
+
+/// `live` has all of it.
+template <class Map>
+bool contains(const Map& live, const Map& wanted) {
+  return std::all_of(wanted.begin(), wanted.end(), [&](const auto& one) {
+    const auto found = live.find(one.first);
+    return found != live.end() && found->second == one.second;
+  });
+}
+
+/// 0: it is not known.
+std::int64_t version_of(const Children& children, const ObjectKey& key) {
+  const auto found = children.versions.find(key_hash(key));
+  return found == children.versions.end() ? 0 : found->second;
+}
+
+/// What was decided on is no more, or was not all: the object itself tells.
+bool asks_for_a_look(const Error& error) {
+  return error.kind == ErrorKind::Conflict || error.kind == ErrorKind::NotFound ||
+         error.kind == ErrorKind::Invalid;
 }
 
 std::string requested_size(const Object& claim) {
@@ -91,22 +119,21 @@ bool is_big_enough(const Children& children, const Object& wanted) {
 
 Result<void> Writer::ensure(const Stack& stack, const Children& children, Object wanted) {
   if (is_right(children, wanted)) return {};
-  const bool is_known = plain_child(children, wanted.key) != nullptr;
+  const PlainChild* known = plain_child(children, wanted.key);
   wanted.annotations[kAppliedAnnotation] = applied_text(wanted);
-  const auto found = TRY(find_or_create(wanted, is_known));
-  if (!found) return {};
-  const Object* const live = &*found;
-  TRY(must_be_ours(stack, *live));
-  const Object next = merged(*live, wanted);
-  const bool right = covers(live->content, wanted.content) && next.labels == live->labels &&
-                     next.annotations == live->annotations && next.owners == live->owners;
-  if (right) {
-    cache_.remember(*live);
-    return {};
+  if (known != nullptr && known->owner == owner_hash(stack.uid) && !known->leaving) {
+    const auto written = patch(written_over(wanted, version_of(children, wanted.key)));
+    if (written || !asks_for_a_look(written.error())) return written;
   }
-  auto written = objects_.update(next);
-  if (!written) return std::move(written).error().in(described(wanted.key));
-  cache_.remember(*written);
+  const auto live = TRY(find_or_create(wanted, known != nullptr));
+  if (!live) return {};
+  TRY(must_be_ours(stack, *live));
+  const ObjectPatch change = written_over(wanted, *live);
+  const bool right = covers(live->content, wanted.content) && change.owners.empty() &&
+                     contains(live->labels, wanted.labels) &&
+                     contains(live->annotations, wanted.annotations);
+  if (!right) return patch(change);
+  cache_.remember(*live);
   return {};
 }
 
@@ -163,11 +190,19 @@ std::string Writer::cannot_grow(const Children& children, const Object& wanted) 
 
 Result<void> Writer::create_once(const Children& children, const Object& wanted) {
   if (plain_child(children, wanted.key) != nullptr) return {};
-  const auto created = create(wanted);
-  if (created) return {};
-  if (created.error().kind != ErrorKind::Conflict) return created.error();
-  cache_.remember(TRY(objects_.get(wanted.key)));
+  const auto live = TRY(find_or_create(wanted, false));
+  if (live) cache_.remember(*live);
   return {};
+}
+
+Result<void> Writer::set(const Children& children, ObjectPatch parts) {
+  if (parts.resource_version == 0) parts.resource_version = version_of(children, parts.key);
+  if (parts.resource_version > 0) {
+    const auto written = patch(parts);
+    if (written || written.error().kind != ErrorKind::Conflict) return written;
+  }
+  parts.resource_version = TRY(objects_.get(parts.key)).resource_version;
+  return patch(parts);
 }
 
 Result<void> Writer::modify(const ObjectKey& key, const std::function<void(Object&)>& change) {
@@ -200,6 +235,13 @@ Result<std::optional<Object>> Writer::find_or_create(const Object& wanted, bool 
   return std::optional<Object>();
 }
 
+Result<void> Writer::patch(const ObjectPatch& parts) {
+  auto written = objects_.patch(parts);
+  if (!written) return std::move(written).error().in(described(parts.key));
+  cache_.remember(*written);
+  return {};
+}
+
 Result<Object> Writer::create(const Object& object) {
   auto created = objects_.create(object);
   if (!created) return std::move(created).error().in(described(object.key));
@@ -207,15 +249,18 @@ Result<Object> Writer::create(const Object& object) {
   return created;
 }
 
-Result<void> Writer::remove(const ObjectKey& key) {
-  auto live = objects_.get(key);
-  if (!live) {
-    if (live.error().kind == ErrorKind::NotFound) return {};
-    return std::move(live).error();
+Result<void> Writer::remove(const Children& children, const ObjectKey& key) {
+  std::int64_t version = version_of(children, key);
+  auto removed = version > 0 ? objects_.remove(key, "", version)
+                             : Result<void>(Error{ErrorKind::Conflict, "it is not known"});
+  if (!removed && removed.error().kind == ErrorKind::Conflict) {
+    const auto live = objects_.get(key);
+    if (!live && live.error().kind == ErrorKind::NotFound) return {};
+    version = TRY(live).resource_version;
+    removed = objects_.remove(key, live->uid, version);
   }
-  const auto removed = objects_.remove(key, live->uid, live->resource_version);
-  if (!removed && removed.error().kind != ErrorKind::NotFound) return removed.error();
-  cache_.forget(*live);
+  if (!removed && removed.error().kind != ErrorKind::NotFound) return removed;
+  cache_.forget(key, version);
   return {};
 }
 

@@ -32,12 +32,16 @@ class Writer {
   /// Creates an object whose name says all about it; one that is there is the same.
   Result<void> create_once(const Children& children, const Object& wanted);
 
+  /// Writes parts of a child over, in the state with their resourceVersion or, when that is 0, in
+  /// the one in `children`; in the newest when that was another. Error: NotFound.
+  Result<void> set(const Children& children, ObjectPatch parts);
+
   /// Reads, lets `change` change, writes when it did. Error: NotFound.
   Result<void> modify(const ObjectKey& key, const std::function<void(Object&)>& change);
 
   Result<Object> create(const Object& object);
   /// What is gone already is fine.
-  Result<void> remove(const ObjectKey& key);
+  Result<void> remove(const Children& children, const ObjectKey& key);
 
   /// The storage class refused to grow the claim to that size, in the last minute.
   bool refused(const ObjectKey& claim, const std::string& size) const;
@@ -47,6 +51,7 @@ class Writer {
  private:
   /// The object as it is; nothing when it was made just now. `is_known`: there is one by that name.
   Result<std::optional<Object>> find_or_create(const Object& wanted, bool is_known);
+  Result<void> patch(const ObjectPatch& parts);
 
   ObjectApi& objects_;
   ChildCache& cache_;

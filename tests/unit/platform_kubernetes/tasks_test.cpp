@@ -403,7 +403,7 @@ TEST_F(KubernetesBackups, ARemovalThatFailedIsTriedThreeTimes) {
   }
   EXPECT_TRUE(eventually([&] {
     look();
-    return get("Job", removals().at(2).key.name).annotations.contains(kOutcomeAnnotation);
+    return !get("Job", removals().at(2).key.name).annotations[kOutcomeAnnotation].empty();
   }));
   const int writes = faulty->write_count();
   look();
