@@ -69,14 +69,17 @@ struct Parts {
   std::unique_ptr<KubeObjects> leases;  ///< On connections of its own: load does not delay it.
   std::unique_ptr<Leadership> leadership;
   std::unique_ptr<KubeObjects> server;
-  std::unique_ptr<ObjectApi> cached;
-  std::unique_ptr<ObjectApi> objects;  ///< Reads from memory, writes through the leader's gate.
+  std::unique_ptr<CachedReads> cached;
+  std::unique_ptr<ObjectApi> gated;  ///< Where one is elected.
   std::unique_ptr<Database> database = make_database();
   std::unique_ptr<Redis> redis = make_redis();
   std::unique_ptr<HttpClient> http = make_http_client();
   KubernetesOptions in_cluster;
   std::unique_ptr<Platform> platform;  ///< Reads as soon as it is there.
   std::unique_ptr<Observer> observer;
+
+  /// Reads from memory, writes through the leader's gate.
+  ObjectApi& objects() const { return gated ? *gated : *cached; }
 };
 
 /// Redis is emptied by us, not by the API server: the gate is asked here too.
@@ -113,9 +116,7 @@ Result<Parts> make_parts(const ClusterOptions& options) {
     parts.leases = TRY(make_kube_objects(access, lease));
     parts.leadership = std::make_unique<Leadership>(
         *parts.leases, ObjectKey{"Lease", home, kLeaseName}, identity, system_clock());
-    parts.objects = make_gated_objects(*parts.cached, *parts.leadership);
-  } else {
-    parts.objects = std::move(parts.cached);
+    parts.gated = make_gated_objects(*parts.cached, *parts.leadership);
   }
   parts.in_cluster.controller_namespace = home;
   parts.in_cluster.pod_log = [&server = *parts.server](const std::string& ns,
@@ -128,7 +129,7 @@ Result<Parts> make_parts(const ClusterOptions& options) {
 }
 
 void begin_to_read(Parts& parts) {
-  parts.platform = make_kubernetes_platform(*parts.objects, parts.in_cluster, system_clock());
+  parts.platform = make_kubernetes_platform(parts.objects(), parts.in_cluster, system_clock());
   parts.observer = make_observer(*parts.platform, *parts.database, *parts.redis, *parts.http);
 }
 
@@ -194,7 +195,7 @@ Result<void> run_cluster(const ClusterOptions& options) {
   });
   start.wait_for(kHeadStart);
   begin_to_read(parts);
-  Controller controller({.objects = *parts.objects,
+  Controller controller({.objects = parts.objects(),
                          .platform = *parts.platform,
                          .observer = *parts.observer,
                          .catalog = parts.catalog,
@@ -206,6 +207,7 @@ Result<void> run_cluster(const ClusterOptions& options) {
                          .at_rest =
                              [&parts] {
                                parts.database->rest();
+                               parts.cached->rest();
                                give_memory_back();
                              }});
   std::jthread control([&](const std::stop_token& stop) { controller.run(stop); });

@@ -2,6 +2,7 @@
 #include "objects/cached_reads.hpp"
 
 #include <algorithm>
+#include <deque>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -13,6 +14,9 @@
 namespace stackspec {
 
 namespace {
+
+/// Of each kind, while there is work. What is in use is read and written many times a second.
+constexpr std::size_t kMostOpen = 64;
 
 /// What is known of one kind.
 class Store {
@@ -27,18 +31,16 @@ class Store {
   }
   void put_listed(const Object& object, int list) {
     const std::lock_guard lock(mutex_);
-    put_locked(object);
-    const auto found = objects_.find({object.key.ns, object.key.name});
-    if (found != objects_.end()) found->second.list = std::max(found->second.list, list);
+    if (Stored* stored = put_locked(object)) stored->list = std::max(stored->list, list);
   }
   void end_list(int list, std::int64_t version) {
     const std::lock_guard lock(mutex_);
     // What is newer than the list is a write of ours that the list has not seen.
-    std::erase_if(objects_, [&](const auto& one) {
-      const bool gone = one.second.list < list && one.second.version <= version;
-      if (gone) packed_.drop(one.second.packed);
-      return gone;
-    });
+    for (auto one = objects_.begin(); one != objects_.end();) {
+      const bool gone = one->second.list < list && one->second.version <= version;
+      if (gone) drop_locked(one->second);
+      one = gone ? objects_.erase(one) : std::next(one);
+    }
     version_ = std::max(version_, version);
     complete_ = true;
   }
@@ -52,7 +54,7 @@ class Store {
     const std::lock_guard lock(mutex_);
     const auto found = objects_.find({key.ns, key.name});
     if (found == objects_.end()) return;
-    packed_.drop(found->second.packed);
+    drop_locked(found->second);
     objects_.erase(found);
   }
 
@@ -68,11 +70,20 @@ class Store {
     if (--watches_ == 0) complete_ = false;
   }
 
-  std::optional<Result<Object>> get(const ObjectKey& key) const {
+  /// What is read is read again soon.
+  std::optional<Result<Object>> get(const ObjectKey& key) {
     const std::lock_guard lock(mutex_);
     const auto found = objects_.find({key.ns, key.name});
     if (!is_live() || found == objects_.end()) return std::nullopt;
-    return parsed(found->second);
+    if (found->second.open) return *found->second.open;
+    auto object = parsed(found->second);
+    if (object) open_locked(found->second, *object);
+    return object;
+  }
+
+  void rest() {
+    const std::lock_guard lock(mutex_);
+    while (!open_.empty()) pack_oldest_locked();
   }
 
   std::optional<Result<ObjectList>> list(const std::string& ns) const {
@@ -82,7 +93,7 @@ class Store {
     list.resource_version = version_;
     for (auto one = objects_.lower_bound({ns, ""}); one != objects_.end() && one->first.first == ns;
          ++one) {
-      auto object = parsed(one->second);
+      auto object = one->second.open ? Result<Object>(*one->second.open) : parsed(one->second);
       if (!object) return std::move(object).error();
       list.items.push_back(std::move(object).value());
     }
@@ -93,6 +104,7 @@ class Store {
   struct Stored {
     std::int64_t version = 0;
     int list = 0;                        ///< The newest that had it.
+    std::unique_ptr<Object> open;        ///< While it is in use; then it is not packed.
     Depot::Id packed = Depot::kNothing;  ///< MessagePack: less than text, and sooner read.
   };
 
@@ -102,26 +114,49 @@ class Store {
     return object_from_json(nlohmann::json::from_msgpack(packed_.get(stored.packed), true, false));
   }
 
-  void put_locked(const Object& object) {
+  /// Until the next change; nothing when it is not kept.
+  Stored* put_locked(const Object& object) {
     version_ = std::max(version_, object.resource_version);
     if (keeps_ && !keeps_(object)) {
       whole_ = false;
-      return;
+      return nullptr;
     }
     Stored& stored = objects_[{object.key.ns, object.key.name}];
     // The event of an older write may come after the answer to our own newer one.
-    if (object.resource_version < stored.version) return;
+    if (object.resource_version < stored.version) return &stored;
     stored.version = object.resource_version;
-    const auto packed = nlohmann::json::to_msgpack(to_json(object));
-    packed_.drop(stored.packed);
+    drop_locked(stored);
+    open_locked(stored, object);
+    return &stored;
+  }
+
+  void open_locked(Stored& stored, const Object& object) {
+    packed_.drop(std::exchange(stored.packed, Depot::kNothing));
+    stored.open = std::make_unique<Object>(object);
+    open_.push_back(&stored);
+    if (open_.size() > kMostOpen) pack_oldest_locked();
+  }
+
+  void pack_oldest_locked() {
+    Stored& stored = *open_.front();
+    const auto packed = nlohmann::json::to_msgpack(to_json(*stored.open));
     stored.packed = packed_.put({reinterpret_cast<const char*>(packed.data()), packed.size()});
+    stored.open.reset();
+    open_.pop_front();
+  }
+
+  void drop_locked(Stored& stored) {
+    packed_.drop(std::exchange(stored.packed, Depot::kNothing));
+    if (stored.open) std::erase(open_, &stored);
+    stored.open.reset();
   }
 
   const Keeps& keeps_;
   mutable std::mutex mutex_;
   /// By namespace and name.
   std::map<std::pair<std::string, std::string>, Stored>
-      objects_;  // guarded by mutex_, as all below
+      objects_;               // guarded by mutex_, as all below
+  std::deque<Stored*> open_;  ///< The newest at the end.
   Depot packed_;
   std::int64_t version_ = 0;
   int list_ = 0;           ///< Number of the newest list.
@@ -130,15 +165,15 @@ class Store {
   int watches_ = 0;
 };
 
-class CachedReads final : public ObjectApi {
+class Reads final : public CachedReads {
  public:
-  CachedReads(ObjectApi& inner, const std::set<std::string>& kinds, Keeps keeps)
+  Reads(ObjectApi& inner, const std::set<std::string>& kinds, Keeps keeps)
       : inner_(inner), keeps_(std::move(keeps)) {
     for (const std::string& kind : kinds) stores_.try_emplace(kind, keeps_);
   }
 
   Result<Object> get(const ObjectKey& key) override {
-    if (const Store* store = of(key.kind)) {
+    if (Store* store = of(key.kind)) {
       if (auto known = store->get(key)) return std::move(*known);
     }
     return inner_.get(key);
@@ -209,6 +244,10 @@ class CachedReads final : public ObjectApi {
     return ended;
   }
 
+  void rest() override {
+    for (auto& [kind, store] : stores_) store.rest();
+  }
+
  private:
   Store* of(const std::string& kind) {
     const auto found = stores_.find(kind);
@@ -229,9 +268,9 @@ class CachedReads final : public ObjectApi {
 
 }  // namespace
 
-std::unique_ptr<ObjectApi> make_cached_reads(ObjectApi& inner, std::set<std::string> kinds,
-                                             Keeps keeps) {
-  return std::make_unique<CachedReads>(inner, kinds, std::move(keeps));
+std::unique_ptr<CachedReads> make_cached_reads(ObjectApi& inner, std::set<std::string> kinds,
+                                               Keeps keeps) {
+  return std::make_unique<Reads>(inner, kinds, std::move(keeps));
 }
 
 }  // namespace stackspec

@@ -56,7 +56,7 @@ class CachedReadsTest : public ::testing::Test {
   std::unique_ptr<ObjectApi> store_;
   std::unique_ptr<FaultyObjects> server_;  ///< Without faults: it only counts.
   std::atomic<int> reads_{0};
-  std::unique_ptr<ObjectApi> cached_;
+  std::unique_ptr<CachedReads> cached_;
   std::atomic<int> events_{0};
   std::jthread watcher_;
 };
@@ -155,6 +155,33 @@ TEST_F(CachedReadsTest, ForgetsWhatWasDeleted) {
   ASSERT_TRUE(store_->remove({"StackSpec", "default", "b"}, "", 0));
   EXPECT_TRUE(eventually([&] { return number_of("b") == -1; }));
   EXPECT_TRUE(cached_->list("StackSpec", "default")->items.empty());
+}
+
+TEST_F(CachedReadsTest, TellsTheSameOfWhatIsInUseAndOfWhatIsPacked) {
+  watch();
+  constexpr int kMany = 100;  // more than are in use at a time
+  for (int number = 2; number <= kMany; ++number) {
+    ASSERT_TRUE(cached_->create(numbered("b" + std::to_string(number), number)));
+  }
+  const auto expect_all = [&](int first) {
+    const int before = reads_;
+    for (int number = first; number <= kMany; ++number) {
+      const auto read = cached_->get({"StackSpec", "default", "b" + std::to_string(number)});
+      ASSERT_TRUE(read);
+      EXPECT_EQ(read->content["number"], number);
+    }
+    EXPECT_EQ(cached_->list("StackSpec", "default")->items.size(), kMany + 2U - first);
+    EXPECT_EQ(reads_, before);
+  };
+  expect_all(2);
+  cached_->rest();
+  expect_all(2);
+  ASSERT_TRUE(cached_->remove({"StackSpec", "default", "b2"}, "", 0));  // packed
+  cached_->rest();
+  ASSERT_TRUE(cached_->get({"StackSpec", "default", "b3"}));
+  ASSERT_TRUE(cached_->remove({"StackSpec", "default", "b3"}, "", 0));  // in use
+  cached_->rest();
+  expect_all(4);
 }
 
 TEST_F(CachedReadsTest, WhatIsNotWorthHoldingIsAskedFor) {
