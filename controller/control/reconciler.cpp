@@ -102,7 +102,7 @@ Result<std::chrono::milliseconds> Reconciler::reconcile(const StackKey& key, std
   const WallTime now = parts_.clock.wall_now();
   const Requests requests = TRY(list_requests(parts_.objects, stack));
   if (is_edited_at_rest(stack)) {
-    Seen first = seen_of(TRY(parts_.platform.observe(stack, stop)));
+    Seen first = seen_of(TRY(parts_.platform.glance(stack, stop)));
     add_requests(requests, first);
     const auto edit = plan_edit(stack, std::move(first), catalog, now);
     // Where it fails, the plan below asks for it again, and tells.

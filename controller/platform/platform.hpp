@@ -39,6 +39,12 @@ class Platform {
   /// Reads everything, changing nothing. An absent stack is an empty PlatformSeen, not an error.
   virtual Result<PlatformSeen> observe(const Stack& stack, std::stop_token stop) = 0;
 
+  /// What an edit of the spec is decided on, at once: observe() where the components are taken to
+  /// have around them what the spec asks for.
+  virtual Result<PlatformSeen> glance(const Stack& stack, std::stop_token stop) {
+    return observe(stack, std::move(stop));
+  }
+
   /// Carries out one action. Idempotent: the same again, after a crash or a lost reply, is a no-op;
   /// a task whose name was ever started is never started again.
   /// Errors: NotFound (release folder, image, Secret), Unavailable, Conflict (another controller).

@@ -280,12 +280,11 @@ std::size_t key_hash(const ObjectKey& key) {
 }
 
 std::string applied_text(const Object& wanted) {
-  json applied = json::object();
-  applied["content"] = wanted.content;
-  applied["annotations"] = wanted.annotations;
+  std::string text = R"({"annotations":)" + json(wanted.annotations).dump() + R"(,"content":)" +
+                     wanted.content.dump();
   // A stack made anew under an old name is another one.
-  if (!wanted.owners.empty()) applied["owner"] = wanted.owners.front().uid;
-  return applied.dump();
+  if (!wanted.owners.empty()) text += R"(,"owner":)" + json(wanted.owners.front().uid).dump();
+  return text + "}";
 }
 
 std::size_t applied_hash(std::string_view text) {

@@ -66,8 +66,7 @@ std::vector<Object> claims_of(const Stack& stack, Component which) {
   const bool none =
       std::find(std::begin(kOnClaims), std::end(kOnClaims), which) == std::end(kOnClaims);
   if (none) return {};
-  std::vector<Object> all = render_surroundings(stack, which, GatewayMode::Open);
-  std::erase_if(all, [](const Object& one) { return !is_claim(one); });
+  std::vector<Object> all = render_claims(stack, which);
   if (which == Component::Server) all.push_back(render_backups_claim(stack));
   return all;
 }
@@ -82,6 +81,7 @@ class Kubernetes final : public Platform {
         tasks_(writer_, options_, clock) {}
 
   Result<PlatformSeen> observe(const Stack& stack, std::stop_token stop) override;
+  Result<PlatformSeen> glance(const Stack& stack, std::stop_token stop) override;
   Result<void> act(const Stack& stack, const Action& action, const SecretValues& secrets,
                    std::stop_token stop) override;
   std::vector<StackKey> died() override { return cache_->changed(); }
@@ -89,7 +89,10 @@ class Kubernetes final : public Platform {
  private:
   Result<Children> settled(const Stack& stack, std::stop_token stop);
   Result<void> grow_claims(const Stack& stack, const Children& children);
-  ComponentSeen look(const Stack& stack, const Children& children, Component which) const;
+  enum class Closely { No, Yes };
+  PlatformSeen look(const Stack& stack, const Children& children, Closely closely);
+  ComponentSeen look(const Stack& stack, const Children& children, Component which,
+                     Closely closely) const;
   bool as_wanted(const Stack& stack, const Children& children, Component which) const;
   Result<void> apply(const Stack& stack, const Children& children, const ComponentSpec& component,
                      std::stop_token stop);
@@ -149,8 +152,8 @@ bool Kubernetes::as_wanted(const Stack& stack, const Children& children, Compone
          workload->second.placement == placement_of(stack, which, upstreams_of(children));
 }
 
-ComponentSeen Kubernetes::look(const Stack& stack, const Children& children,
-                               Component which) const {
+ComponentSeen Kubernetes::look(const Stack& stack, const Children& children, Component which,
+                               Closely closely) const {
   ComponentSeen seen;
   int pods = 0;
   const auto workload = children.workloads.find(which);
@@ -174,7 +177,7 @@ ComponentSeen Kubernetes::look(const Stack& stack, const Children& children,
   seen.version = told.version;
   // Edited, or no longer what the spec asks for around it: nothing the planner wants has this
   // revision, so it applies the component again.
-  seen.revision = as_wanted(stack, children, which) ? told.revision : "";
+  seen.revision = closely == Closely::No || as_wanted(stack, children, which) ? told.revision : "";
   if (seen.message.empty()) seen.message = told.problem;
   for (const Object& claim : claims_of(stack, which)) {
     if (seen.message.empty()) seen.message = writer_.cannot_grow(children, claim);
@@ -185,13 +188,20 @@ ComponentSeen Kubernetes::look(const Stack& stack, const Children& children,
 }
 
 Result<PlatformSeen> Kubernetes::observe(const Stack& stack, std::stop_token stop) {
-  const Children children = TRY(settled(stack, stop));
+  return look(stack, TRY(settled(stack, stop)), Closely::Yes);
+}
+
+Result<PlatformSeen> Kubernetes::glance(const Stack& stack, std::stop_token stop) {
+  return look(stack, TRY(cache_->children_of(stack.key, stop)), Closely::No);
+}
+
+PlatformSeen Kubernetes::look(const Stack& stack, const Children& children, Closely closely) {
   PlatformSeen seen;
   seen.capabilities.image_location = "image";
   seen.capabilities.external_services = true;
   seen.endpoints = cluster_endpoints(stack);
   for (const Component which : kAllComponents) {
-    seen.components[which] = look(stack, children, which);
+    seen.components[which] = look(stack, children, which, closely);
   }
   seen.gateway_open = children.door && children.door->is_open;
   seen.tasks = tasks_.look(stack, children);

@@ -358,7 +358,7 @@ std::vector<Object> render_shared(const Stack& stack, const RenderOptions& optio
   return all;
 }
 
-std::vector<Object> render_surroundings(const Stack& stack, Component component, GatewayMode mode) {
+std::vector<Object> render_claims(const Stack& stack, Component component) {
   std::vector<Object> all;
   const ManagedDatabase& database = stack.spec.database.managed;
   if (component == Component::Postgres && database.existing_claim.empty()) {
@@ -374,6 +374,11 @@ std::vector<Object> render_surroundings(const Stack& stack, Component component,
   if (mounts_storage(stack, component) && stack.spec.storage.existing_claim.empty()) {
     all.push_back(render_storage_claim(stack));
   }
+  return all;
+}
+
+std::vector<Object> render_surroundings(const Stack& stack, Component component, GatewayMode mode) {
+  std::vector<Object> all = render_claims(stack, component);
   if (auto config = configuration(stack, component)) all.push_back(std::move(*config));
   if (component != Component::Worker) all.push_back(render_service(stack, component, mode));
   if (component == Component::Gateway) {

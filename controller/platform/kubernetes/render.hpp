@@ -25,6 +25,9 @@ std::vector<Object> render_shared(const Stack& stack, const RenderOptions& optio
 /// Services, the Ingress. `mode` is what the gateway's Service is switched to.
 std::vector<Object> render_surroundings(const Stack& stack, Component component, GatewayMode mode);
 
+/// The claims among them.
+std::vector<Object> render_claims(const Stack& stack, Component component);
+
 /// The Deployment or StatefulSet, with its revision. `upstreams` is what the gateway's upstreams
 /// resolve to: nginx asks once, at its start, so another address is a reason for a new pod.
 Object render_workload(const Stack& stack, const ComponentSpec& component,

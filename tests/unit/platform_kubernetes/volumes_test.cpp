@@ -71,6 +71,15 @@ TEST_F(KubernetesVolumes, GrowWithoutWaitingForAnybodyToApplyThem) {
   EXPECT_EQ(size_of("crm-redis"), "1Gi");
 }
 
+TEST_F(KubernetesVolumes, AreLeftAloneAtAGlance) {
+  install();
+  stack.spec.database.managed.size = "20Gi";
+  const auto seen = platform->glance(stack, {});
+  ASSERT_TRUE(seen);
+  EXPECT_TRUE(all_ready(*seen)) << "only what runs is looked at";
+  EXPECT_EQ(size_of("crm-postgres"), "10Gi");
+}
+
 TEST_F(KubernetesVolumes, MadeByAPersonUnderOurNameAreTakenUp) {
   make_claim("crm-postgres", {{"team", "shop"}});
   install();
