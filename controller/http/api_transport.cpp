@@ -2,8 +2,8 @@
 #include "http/api_transport.hpp"
 
 #include <arpa/inet.h>
+#include <cpprest/astreambuf.h>
 #include <cpprest/http_client.h>
-#include <cpprest/producerconsumerstream.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
@@ -11,12 +11,12 @@
 #include <pplx/threadpool.h>
 
 #include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <cerrno>
 #include <condition_variable>
 #include <cstdlib>
 #include <mutex>
 #include <optional>
-#include <type_traits>
 #include <utility>
 
 #include "base/file.hpp"
@@ -30,6 +30,7 @@ namespace whttp = web::http;
 
 constexpr std::size_t kBodyLimit = 32U << 20U;
 constexpr std::size_t kLineLimit = 10U << 20U;
+constexpr std::chrono::hours kForEver{24 * 365 * 10};
 constexpr std::size_t kAhead = 256U << 10U;  ///< Received but not taken: then the server waits.
 
 struct Failure {
@@ -37,12 +38,17 @@ struct Failure {
   bool unsent = false;  ///< The server cannot have seen the request.
 };
 
+/// How its caller takes an answer: each piece at once, or all of it at its end.
+enum class Taken { Pieces, Whole };
+
 /// What has come of one answer. The library's thread fills it, the caller's empties it. Shared,
 /// because a cancelled request ends after its caller has gone.
 class Incoming {
  public:
+  explicit Incoming(Taken taken) : taken_(taken) {}
+
   void head(const whttp::http_response& response) {
-    const std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
     response_.status = response.status_code();
     for (const auto& [name, value] : response.headers()) {
       std::string lower = name;
@@ -52,44 +58,53 @@ class Incoming {
       response_.headers[lower] = value;
     }
     has_head_ = true;
-    changed_.notify_all();
+    if (taken_ == Taken::Pieces) tell(lock);
   }
 
   void end(std::optional<Failure> failure) {
-    const std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
     ended_ = true;
     failure_ = std::move(failure);
-    changed_.notify_all();
+    tell(lock);
   }
 
   /// The task is done when more may come.
   pplx::task<std::size_t> put(const std::uint8_t* bytes, std::size_t count) {
-    const std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
     if (abandoned_) return pplx::task_from_result(count);
     bytes_.append(reinterpret_cast<const char*>(bytes), count);
-    changed_.notify_all();
-    if (bytes_.size() < kAhead) return pplx::task_from_result(count);
-    room_ = {count, pplx::task_completion_event<std::size_t>()};
-    return pplx::create_task(room_->second);
+    const bool is_full = taken_ == Taken::Pieces ? bytes_.size() >= kAhead : is_too_big();
+    auto done = is_full ? wait_for_room(count) : pplx::task_from_result(count);
+    if (is_full || taken_ == Taken::Pieces) tell(lock);
+    return done;
   }
 
-  enum class News { Head, Bytes, End, Late, Stopped };
+  enum class News { Came, Late, Stopped };
 
-  /// Waits for the head, then for bytes (moved to `bytes`) or the end.
-  News wait(std::string* bytes, SteadyClock::time_point until, const std::stop_token& stop) {
+  /// Waits for the head or the end.
+  News wait_for_head(SteadyClock::time_point until, const std::stop_token& stop) {
+    return wait(
+        until, stop, [this] { return ended_ || has_head_; }, [] {});
+  }
+
+  /// Waits for bytes or the end; then `bytes` is empty.
+  News wait_for_bytes(std::string& bytes, SteadyClock::time_point until,
+                      const std::stop_token& stop) {
     // A watch waits most of the time, and then holds nothing of what the last burst took.
-    if (bytes != nullptr) std::string().swap(*bytes);
-    std::unique_lock lock(mutex_);
-    const bool wants_head = bytes == nullptr;
-    const bool came = changed_.wait_until(
-        lock, stop, until, [&] { return ended_ || (wants_head ? has_head_ : !bytes_.empty()); });
-    if (stop.stop_requested()) return News::Stopped;
-    if (!came) return News::Late;
-    if (wants_head) return has_head_ ? News::Head : News::End;
-    if (bytes_.empty()) return News::End;
-    *bytes = std::exchange(bytes_, {});
-    make_room();
-    return News::Bytes;
+    std::string().swap(bytes);
+    return wait(
+        until, stop, [this] { return ended_ || !bytes_.empty(); },
+        [&] {
+          bytes = std::exchange(bytes_, {});
+          make_room();
+        });
+  }
+
+  /// Waits for the end, or for more than is taken.
+  News wait_for_all(SteadyClock::time_point until, const std::stop_token& stop) {
+    begin_whole();
+    return wait(
+        until, stop, [this] { return ended_ || is_too_big(); }, [] {});
   }
 
   /// Nobody will take anything more.
@@ -104,6 +119,10 @@ class Incoming {
     const std::lock_guard lock(mutex_);
     return ended_;
   }
+  bool has_head() const {
+    const std::lock_guard lock(mutex_);
+    return has_head_;
+  }
   std::optional<Failure> failure() const {
     const std::lock_guard lock(mutex_);
     return failure_;
@@ -112,16 +131,60 @@ class Incoming {
     const std::lock_guard lock(mutex_);
     return response_;
   }
+  /// With what was not taken in pieces as its body.
+  HttpResponse take_whole() {
+    const std::lock_guard lock(mutex_);
+    response_.body = std::exchange(bytes_, {});
+    return std::move(response_);
+  }
 
  private:
+  /// Calls `take` under the lock once there is what to take.
+  template <class Ready, class Take>
+  News wait(SteadyClock::time_point until, const std::stop_token& stop, const Ready& ready,
+            const Take& take) {
+    const std::stop_callback wakes(stop, [this] {
+      // Not between the caller's look and its wait.
+      std::unique_lock lock(mutex_);
+      tell(lock);
+    });
+    std::unique_lock lock(mutex_);
+    const bool came =
+        changed_.wait_until(lock, until, [&] { return stop.stop_requested() || ready(); });
+    if (stop.stop_requested()) return News::Stopped;
+    if (!came) return News::Late;
+    take();
+    return News::Came;
+  }
+
+  /// Whoever wakes up finds the lock free.
+  void tell(std::unique_lock<std::mutex>& lock) {
+    lock.unlock();
+    changed_.notify_all();
+  }
+
+  void begin_whole() {
+    const std::lock_guard lock(mutex_);
+    taken_ = Taken::Whole;
+    if (!is_too_big()) make_room();
+  }
+
+  bool is_too_big() const { return bytes_.size() > kBodyLimit; }
+
+  pplx::task<std::size_t> wait_for_room(std::size_t count) {
+    room_ = {count, pplx::task_completion_event<std::size_t>()};
+    return pplx::create_task(room_->second);
+  }
+
   void make_room() {
     if (room_) room_->second.set(room_->first);
     room_.reset();
   }
 
   mutable std::mutex mutex_;
-  std::condition_variable_any changed_;
-  HttpResponse response_;  // guarded by mutex_, as all below
+  std::condition_variable changed_;
+  Taken taken_;  // guarded by mutex_, as all below
+  HttpResponse response_;
   bool has_head_ = false;
   bool ended_ = false;
   bool abandoned_ = false;
@@ -130,11 +193,10 @@ class Incoming {
   std::optional<std::pair<std::size_t, pplx::task_completion_event<std::size_t>>> room_;
 };
 
-/// Where the library writes the body of an answer to: only puts, never gets.
-class Sink final : public concurrency::streams::details::streambuf_state_manager<std::uint8_t> {
+/// What the library reads or writes in one go, once: nothing of it can be sought or taken back.
+class OneWay : public concurrency::streams::details::streambuf_state_manager<std::uint8_t> {
  public:
-  explicit Sink(std::shared_ptr<Incoming> incoming)
-      : streambuf_state_manager(std::ios_base::out), incoming_(std::move(incoming)) {}
+  using streambuf_state_manager::streambuf_state_manager;
 
   bool can_seek() const override { return false; }
   bool has_size() const override { return false; }
@@ -155,17 +217,11 @@ class Sink final : public concurrency::streams::details::streambuf_state_manager
   void release(std::uint8_t*, std::size_t) override {}
 
  protected:
-  pplx::task<int_type> _putc(std::uint8_t byte) override {
-    return incoming_->put(&byte, 1).then([byte](std::size_t) { return int_type{byte}; });
-  }
-  pplx::task<std::size_t> _putn(const std::uint8_t* bytes, std::size_t count) override {
-    return incoming_->put(bytes, count);
-  }
-  pplx::task<std::size_t> _putn(const std::uint8_t* bytes, std::size_t count, bool) override {
-    return incoming_->put(bytes, count);
+  pplx::task<int_type> _putc(std::uint8_t) override { return nothing(); }
+  pplx::task<std::size_t> _putn(const std::uint8_t*, std::size_t) override {
+    return pplx::task_from_result(std::size_t{0});
   }
   pplx::task<bool> _sync() override { return pplx::task_from_result(true); }
-
   std::uint8_t* _alloc(std::size_t) override { return nullptr; }
   void _commit(std::size_t) override {}
   pplx::task<int_type> _bumpc() override { return nothing(); }
@@ -174,16 +230,46 @@ class Sink final : public concurrency::streams::details::streambuf_state_manager
   int_type _sgetc() override { return traits::eof(); }
   pplx::task<int_type> _nextc() override { return nothing(); }
   pplx::task<int_type> _ungetc() override { return nothing(); }
-  pplx::task<std::size_t> _getn(std::uint8_t*, std::size_t) override {
-    return pplx::task_from_result(std::size_t{0});
+  pplx::task<std::size_t> _getn(std::uint8_t* to, std::size_t count) override {
+    return pplx::task_from_result(_scopy(to, count));
   }
   std::size_t _scopy(std::uint8_t*, std::size_t) override { return 0; }
 
  private:
   static constexpr std::streamoff kNowhere = -1;
   static pplx::task<int_type> nothing() { return pplx::task_from_result(int_type{traits::eof()}); }
+};
 
+/// Where the library writes the body of an answer to.
+class Sink final : public OneWay {
+ public:
+  explicit Sink(std::shared_ptr<Incoming> incoming)
+      : OneWay(std::ios_base::out), incoming_(std::move(incoming)) {}
+
+ protected:
+  pplx::task<std::size_t> _putn(const std::uint8_t* bytes, std::size_t count) override {
+    return incoming_->put(bytes, count);
+  }
+
+ private:
   std::shared_ptr<Incoming> incoming_;
+};
+
+/// Where the library reads the body of a request from.
+class Source final : public OneWay {
+ public:
+  explicit Source(std::string text) : OneWay(std::ios_base::in), text_(std::move(text)) {}
+
+ protected:
+  std::size_t _scopy(std::uint8_t* to, std::size_t count) override {
+    const auto copied = text_.copy(reinterpret_cast<char*>(to), count, read_);
+    read_ += copied;
+    return copied;
+  }
+
+ private:
+  const std::string text_;
+  std::size_t read_ = 0;
 };
 
 std::string words_of(const web::http::http_exception& failure) {
@@ -350,18 +436,22 @@ class AtWork {
 
 class Exchange {
  public:
-  Exchange(whttp::client::http_client client, const HttpRequest& request, const std::string& where,
+  /// `host` goes into the header of that name unless it is empty.
+  Exchange(whttp::client::http_client client, const HttpRequest& request, Taken taken,
+           const std::string& host, const std::string& where,
            const std::shared_ptr<AtWork>& at_work)
-      : incoming_(std::make_shared<Incoming>()),
+      : incoming_(std::make_shared<Incoming>(taken)),
         words_(request.method + " " + where + request.path.substr(0, request.path.find('?'))) {
     auto incoming = incoming_;
     auto wire = wire_request(request);
+    // The library takes the name to verify and to send (SNI) from this header.
+    if (!host.empty()) wire.headers()["host"] = host;
     wire.set_response_stream(concurrency::streams::ostream(
         concurrency::streams::streambuf<std::uint8_t>(std::make_shared<Sink>(incoming))));
     auto answer = client.request(wire, cancel_.get_token());
     at_work->began();
     answer
-        .then([incoming](whttp::http_response response) {
+        .then([incoming](const whttp::http_response& response) {
           incoming->head(response);
           return response.content_ready();
         })
@@ -381,32 +471,41 @@ class Exchange {
                       [cancel = cancel_] { cancel.cancel(); });
   }
 
-  using News = Incoming::News;
-
-  Result<void> head(SteadyClock::time_point until, const std::stop_token& stop) {
-    const News news = incoming_->wait(nullptr, until, stop);
-    if (news == News::Head) return {};
-    return error(news);
+  /// Without a body.
+  Result<HttpResponse> head(SteadyClock::time_point until, const std::stop_token& stop) {
+    const News news = incoming_->wait_for_head(until, stop);
+    if (news != News::Came || !incoming_->has_head()) return error(news);
+    return incoming_->response();
   }
 
-  /// False: that was all.
-  Result<bool> more(std::string& bytes, SteadyClock::time_point until,
+  /// The next bytes; none: that was all.
+  Result<void> more(std::string& bytes, SteadyClock::time_point until,
                     const std::stop_token& stop) {
-    const News news = incoming_->wait(&bytes, until, stop);
-    if (news == News::Bytes) return true;
-    if (news == News::End && !incoming_->failure()) return false;
-    return error(news);
+    const News news = incoming_->wait_for_bytes(bytes, until, stop);
+    if (news != News::Came || (bytes.empty() && incoming_->failure())) return error(news);
+    return {};
   }
 
-  HttpResponse response() const { return incoming_->response(); }
+  /// The answer with its body, of which nothing was taken yet.
+  Result<HttpResponse> whole(SteadyClock::time_point until, const std::stop_token& stop) {
+    const News news = incoming_->wait_for_all(until, stop);
+    if (news != News::Came) return error(news);
+    if (!incoming_->ended()) return error("the answer is over 32 MiB");
+    if (incoming_->failure()) return error(news);
+    return incoming_->take_whole();
+  }
 
-  bool unsent() const { return incoming_->failure().value_or(Failure()).unsent; }
+  bool unsent() const {
+    return !incoming_->has_head() && incoming_->failure().value_or(Failure()).unsent;
+  }
 
   Error error(std::string_view why) const {
     return {ErrorKind::Unavailable, words_ + ": " + std::string(why)};
   }
 
  private:
+  using News = Incoming::News;
+
   static whttp::http_request wire_request(const HttpRequest& request) {
     whttp::http_request wire(request.method);
     wire.set_request_uri(request.path);
@@ -421,14 +520,9 @@ class Exchange {
     if (request.method == "GET") return wire;
     // A body that cannot be rewound is what keeps the library from sending a request again on
     // another connection when the first one died: the server may have acted on it.
-    concurrency::streams::producer_consumer_buffer<std::uint8_t> body;
-    if (!request.body.empty()) {
-      body.putn_nocopy(reinterpret_cast<const std::uint8_t*>(request.body.data()),
-                       request.body.size())
-          .get();
-    }
-    body.close(std::ios_base::out).get();
-    wire.set_body(body.create_istream(), request.body.size(), type);
+    wire.set_body(concurrency::streams::istream(concurrency::streams::streambuf<std::uint8_t>(
+                      std::make_shared<Source>(request.body))),
+                  request.body.size(), type);
     return wire;
   }
 
@@ -460,7 +554,10 @@ class RestTransport final : public ApiTransport {
       : address_(address),
         where_((address.plain ? "http://" : "https://") + address.host + ":" +
                std::to_string(address.port)),
-        client_(where_, config(address)) {}
+        soonest_(crossplat::threadpool::shared_instance().service(), kForEver / 2),
+        client_(where_, config(address)) {
+    soonest_.async_wait([](const boost::system::error_code&) {});
+  }
   RestTransport(const RestTransport&) = delete;
   RestTransport& operator=(const RestTransport&) = delete;
   /// A cancelled request ends on the library's thread. One still under way when the process ends
@@ -469,29 +566,27 @@ class RestTransport final : public ApiTransport {
 
   Result<HttpResponse> send(const HttpRequest& request, milliseconds timeout,
                             std::stop_token stop) override {
-    return guarded(request, [&]() -> Result<HttpResponse> {
-      const auto until = SteadyClock::now() + timeout;
-      std::optional<Exchange> exchange;
-      TRY(begin(exchange, request, until, stop));
-      return body_of(*exchange, until, stop);
-    });
+    const auto until = SteadyClock::now() + timeout;
+    std::optional<Exchange> exchange;
+    return begin(exchange, request, Taken::Whole, stop,
+                 [&] { return exchange->whole(until, stop); });
   }
 
   Result<HttpResponse> stream(const HttpRequest& request, milliseconds idle_timeout,
                               const std::function<void(std::string_view)>& on_line,
                               std::stop_token stop) override {
+    const auto until = SteadyClock::now() + idle_timeout;
     std::optional<Exchange> exchange;
-    TRY(guarded(request,
-                [&] { return begin(exchange, request, SteadyClock::now() + idle_timeout, stop); }));
-    if (exchange->response().status != 200) {
-      return body_of(*exchange, SteadyClock::now() + idle_timeout, stop);
-    }
+    HttpResponse head = TRY(
+        begin(exchange, request, Taken::Pieces, stop, [&] { return exchange->head(until, stop); }));
+    if (head.status != 200) return exchange->whole(SteadyClock::now() + idle_timeout, stop);
     Lines lines;
     std::string bytes;
-    while (TRY(exchange->more(bytes, SteadyClock::now() + idle_timeout, stop))) {
+    while (true) {
+      TRY(exchange->more(bytes, SteadyClock::now() + idle_timeout, stop));
+      if (bytes.empty()) return head;
       if (!lines.feed(bytes, on_line, stop)) return exchange->error("a line over 10 MiB");
     }
-    return exchange->response();
   }
 
  private:
@@ -499,20 +594,13 @@ class RestTransport final : public ApiTransport {
     whttp::client::http_client_config config;
     config.set_max_redirects(0);
     config.set_chunksize(std::size_t{8} << 10U);  // a buffer for every watch
-    config.set_timeout(std::chrono::hours(1));    // ours are finer, and one for each call
+    config.set_timeout(kForEver);                 // ours are finer, and one for each call
     if (address.plain) return config;
     config.set_ssl_context_callback([address](boost::asio::ssl::context& context) {
       const auto prepared = prepare(context.native_handle(), address);
       if (!prepared) throw std::runtime_error(prepared.error().message);
     });
     return config;
-  }
-
-  HttpRequest with_host(const HttpRequest& request) const {
-    HttpRequest named = request;
-    // The library takes the name to verify and to send (SNI) from this header.
-    if (!address_.verify_name.empty()) named.headers["host"] = address_.verify_name;
-    return named;
   }
 
   /// A connection keeps the certificate that it was opened with.
@@ -526,49 +614,35 @@ class RestTransport final : public ApiTransport {
     return client_;
   }
 
-  /// Sends the request and waits for the head of its answer. Where the library could not send a
-  /// request again it leaves a connection behind that was never opened, for the next one to find.
-  Result<void> begin(std::optional<Exchange>& exchange, const HttpRequest& request,
-                     SteadyClock::time_point until, const std::stop_token& stop) {
+  /// Sends the request and waits for its answer. Where the library could not send a request again
+  /// it leaves a connection behind that was never opened, for the next one to find.
+  template <class Wait>
+  Result<HttpResponse> begin(std::optional<Exchange>& exchange, const HttpRequest& request,
+                             Taken taken, const std::stop_token& stop, const Wait& wait) {
     constexpr int kMostNeverOpened = 20;
-    for (int tried = 0;; ++tried) {
-      if (stop.stop_requested()) return cancelled(request);
-      exchange.emplace(client(), with_host(request), where_, at_work_);
-      auto answered = exchange->head(until, stop);
-      if (answered || !exchange->unsent() || tried == kMostNeverOpened) return answered;
-    }
-  }
-
-  static Result<HttpResponse> body_of(Exchange& exchange, SteadyClock::time_point until,
-                                      const std::stop_token& stop) {
-    std::string body;
-    std::string bytes;
-    while (TRY(exchange.more(bytes, until, stop))) {
-      body += bytes;
-      if (body.size() > kBodyLimit) return exchange.error("the answer is over 32 MiB");
-    }
-    HttpResponse response = exchange.response();
-    response.body = std::move(body);
-    return response;
-  }
-
-  /// The library throws what it does not like about a request at once.
-  template <class Act>
-  std::invoke_result_t<Act> guarded(const HttpRequest& request, const Act& act) {
     try {
-      return act();
+      for (int tried = 0;; ++tried) {
+        if (stop.stop_requested()) return error(request, ErrorKind::Cancelled, "cancelled");
+        exchange.emplace(client(), request, taken, address_.verify_name, where_, at_work_);
+        auto answer = wait();
+        if (answer || !exchange->unsent() || tried == kMostNeverOpened) return answer;
+      }
     } catch (const std::exception& failure) {
-      return Error{ErrorKind::Unavailable, request.method + " " + where_ + ": " + failure.what()};
+      // The library throws what it does not like about a request at once.
+      return error(request, ErrorKind::Unavailable, failure.what());
     }
   }
 
-  Error cancelled(const HttpRequest& request) const {
-    return {ErrorKind::Cancelled, request.method + " " + where_ + ": cancelled"};
+  Error error(const HttpRequest& request, ErrorKind kind, const std::string& why) const {
+    return {kind, request.method + " " + where_ + ": " + why};
   }
 
   const ServerAddress address_;
   const std::string where_;
   std::shared_ptr<AtWork> at_work_ = std::make_shared<AtWork>();
+  /// The library sets a timer anew at every step of a request. With one that is always sooner, the
+  /// kernel is not told each time.
+  boost::asio::steady_timer soonest_;
   std::mutex mutex_;
   int identity_changes_ = 0;           // guarded by mutex_
   whttp::client::http_client client_;  // guarded by mutex_ where there is an identity that changes

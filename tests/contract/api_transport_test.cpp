@@ -242,6 +242,7 @@ TEST(ApiTransport, CancelsAtOnceInEveryState) {
     const char* answer;
   } rows[] = {{"mute", ""},
               {"head only", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"},
+              {"half a body", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab"},
               {"quiet watch", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"}};
   for (const auto& row : rows) {
     for (const bool streaming : {false, true}) {
@@ -346,14 +347,18 @@ TEST(ApiTransport, TellsACutStreamFromAnEndedOne) {
 }
 
 TEST(ApiTransport, ARefusedStreamComesWithItsBody) {
-  Peer peer([](Conversation& conversation, int, const std::stop_token&) {
-    while (conversation.read()) conversation.answer(410, "too\nold\n");
-  });
-  const auto got = stream_from(peer.port());
-  ASSERT_TRUE(got.end) << got.end.error().message;
-  EXPECT_EQ(got.end->status, 410);
-  EXPECT_EQ(got.end->body, "too\nold\n");
-  EXPECT_TRUE(got.lines.empty());
+  // Also when more of it has come than a stream takes ahead.
+  for (const auto& body : {std::string("too\nold\n"), std::string(std::size_t{2} << 20U, 'x')}) {
+    SCOPED_TRACE(body.size());
+    Peer peer([&](Conversation& conversation, int, const std::stop_token&) {
+      while (conversation.read()) conversation.answer(410, body);
+    });
+    const auto got = stream_from(peer.port(), 20s);
+    ASSERT_TRUE(got.end) << got.end.error().message;
+    EXPECT_EQ(got.end->status, 410);
+    EXPECT_EQ(got.end->body, body);
+    EXPECT_TRUE(got.lines.empty());
+  }
 }
 
 TEST(ApiTransport, ASilentStreamIsUnavailableABusyOneIsNot) {
