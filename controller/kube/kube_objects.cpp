@@ -302,21 +302,21 @@ Result<std::int64_t> ServerObjects::each_in(const KindInfo& kind, const std::str
                        "limit=" + std::to_string(is_first ? kFirstPage : kPage);
     if (!is_first) path += "&continue=" + escaped(head.next);
     std::string body = TRY(requests_.call(kind, request_of("GET", path), doing));
-    auto read = parse_list_head(body);
+    auto read = is_first && may_stream ? parse_list_head(body) : ListHead();
     if (!read) return std::move(read).error().in(doing);
-    head = std::move(read).value();
     // More pages would be read from the server's disk; a stream comes from its memory.
-    if (is_first && !head.next.empty() && may_stream) {
+    if (!read->next.empty()) {
       const Streamed streamed = stream_each(kind, ns, take);
       if (streamed.version) return *streamed.version;
       may_stream = false;
       if (streamed.begun) return Error{ErrorKind::Expired, doing + ": the stream broke off"};
     }
-    const auto handed_out = each_item(body, [&](json&& item) -> Result<void> {
+    auto handed_out = each_item(body, [&](json&& item) -> Result<void> {
       take(TRY(object_of(kind, std::move(item))));
       return {};
     });
-    if (!handed_out) return handed_out.error();
+    if (!handed_out) return std::move(handed_out).error().in(doing);
+    head = std::move(handed_out).value();
   } while (!head.next.empty());
   return head.version;
 }

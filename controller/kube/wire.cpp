@@ -2,37 +2,14 @@
 #include "kube/wire.hpp"
 
 #include <charconv>
-#include <functional>
 
+#include "kube/answer.hpp"
 #include "objects/object_json.hpp"
 
 namespace stackspec {
 namespace {
 
 using nlohmann::json;
-
-/// What is nested deeper could not be copied or written: that is done by recursion.
-constexpr int kDeepest = 256;
-
-/// Says what of a text is kept while it is parsed: not `managedFields` of a `metadata`, and nothing
-/// of what is nested too deep.
-struct Filter {
-  int inside = -2;  ///< Depth of the `metadata` that is being read.
-  bool too_deep = false;
-
-  bool operator()(int depth, json::parse_event_t event, const json& parsed) {
-    too_deep = too_deep || depth > kDeepest;
-    if (too_deep) return false;
-    if (event != json::parse_event_t::key) return true;
-    if (depth <= inside) inside = -2;
-    if (parsed == "metadata") inside = depth;
-    return depth != inside + 1 || parsed != "managedFields";
-  }
-};
-
-Error not_json() {
-  return {ErrorKind::Unavailable, "the API server answered something that is not JSON"};
-}
 
 json metadata_of(const Object& object) {
   auto metadata = json::object();
@@ -101,6 +78,14 @@ Result<void> read_metadata(const json& metadata, Object& object) {
   return {};
 }
 
+Result<ListHead> head_of(const json& page) {
+  const auto metadata = page.find("metadata");
+  if (metadata == page.end() || !metadata->is_object()) {
+    return Error{ErrorKind::Unavailable, "the answer is no list"};
+  }
+  return ListHead{TRY(version_of(*metadata)), text_at(*metadata, "continue")};
+}
+
 ErrorKind kind_of(int status) {
   switch (status) {
     case 401:
@@ -156,42 +141,15 @@ std::string text_at(const json& object, const char* name) {
 }
 
 Result<json> parse_answer(std::string_view text) {
-  Filter filter;
-  auto answer = json::parse(text, std::ref(filter), false);
-  if (filter.too_deep || !answer.is_object()) return not_json();
-  return answer;
+  return read_answer(text);
 }
 
 Result<ListHead> parse_list_head(std::string_view text) {
-  Filter filter;
-  const auto head_alone = [&filter](int depth, json::parse_event_t event, json& parsed) {
-    const bool items = event == json::parse_event_t::key && depth == 1 && parsed == "items";
-    return !items && filter(depth, event, parsed);
-  };
-  const auto answer = json::parse(text, head_alone, false);
-  if (filter.too_deep || !answer.is_object()) return not_json();
-  const auto metadata = answer.find("metadata");
-  if (metadata == answer.end() || !metadata->is_object()) {
-    return Error{ErrorKind::Unavailable, "the answer is no list"};
-  }
-  return ListHead{TRY(version_of(*metadata)), text_at(*metadata, "continue")};
+  return head_of(TRY(read_answer(text, {.kept = false})));
 }
 
-Result<void> each_item(std::string_view text, const std::function<Result<void>(json&&)>& take) {
-  Filter filter;
-  bool in_items = false;
-  Result<void> taken;
-  const auto one_by_one = [&](int depth, json::parse_event_t event, json& parsed) {
-    if (!taken || !filter(depth, event, parsed)) return false;
-    if (event == json::parse_event_t::key && depth == 1) in_items = parsed == "items";
-    if (event != json::parse_event_t::object_end || depth != 2 || !in_items) return true;
-    taken = take(std::move(parsed));
-    return false;
-  };
-  const auto rest = json::parse(text, one_by_one, false);
-  if (!taken) return taken;
-  if (filter.too_deep || !rest.is_object()) return not_json();
-  return {};
+Result<ListHead> each_item(std::string_view text, const std::function<Result<void>(json&&)>& take) {
+  return head_of(TRY(read_answer(text, {.take = take})));
 }
 
 Result<WireEvent> parse_event(std::string_view line) {

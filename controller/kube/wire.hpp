@@ -38,8 +38,8 @@ Result<ListHead> parse_list_head(std::string_view text);
 
 /// Hands out the items of a page, each parsed like an answer, without ever holding two. Errors:
 /// Unavailable, and what `take` says, which ends it.
-Result<void> each_item(std::string_view text,
-                       const std::function<Result<void>(nlohmann::json&&)>& take);
+Result<ListHead> each_item(std::string_view text,
+                           const std::function<Result<void>(nlohmann::json&&)>& take);
 
 /// One line of a watch.
 struct WireEvent {

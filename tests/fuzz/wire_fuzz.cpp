@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -61,6 +62,28 @@ void try_stream(const KindInfo& kind, std::string_view text) {
   require(initial.count() == objects, "another number of objects than were handed out", text);
 }
 
+/// What is kept of an answer, said once more with the library's own filter.
+struct Filter {
+  int inside = -2;  ///< Depth of the `metadata` that is being read.
+  bool too_deep = false;
+
+  bool operator()(int depth, json::parse_event_t event, const json& parsed) {
+    too_deep = too_deep || depth > 256;
+    if (too_deep) return false;
+    if (event != json::parse_event_t::key) return true;
+    if (depth <= inside) inside = -2;
+    if (parsed == "metadata") inside = depth;
+    return depth != inside + 1 || parsed != "managedFields";
+  }
+};
+
+void try_answer(const Result<json>& answer, std::string_view text) {
+  Filter filter;
+  const auto wanted = json::parse(text, std::ref(filter), false);
+  if (!wanted.is_object() || filter.too_deep) return;
+  require(answer && *answer == wanted, "another answer than there is", text);
+}
+
 void try_text(std::string_view text) {
   const KindInfo& kind = *find_kind("StackSpec");
   for (const int status : {404, 409, 503}) try_refusal(refusal_of(status, text), kind, text);
@@ -77,6 +100,9 @@ void try_text(std::string_view text) {
   });
   auto answer = parse_answer(text);
   require(!listed || answer, "a list of what is no JSON", text);
+  require(!listed || (head && head->version == listed->version && head->next == listed->next),
+          "a head alone is another", text);
+  try_answer(answer, text);
   if (!answer) return;
   const auto metadata = answer->find("metadata");
   if (metadata != answer->end() && metadata->is_object()) {
