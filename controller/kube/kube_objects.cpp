@@ -123,22 +123,6 @@ class Merged {
   std::optional<Error> error_;     // guarded by mutex_
 };
 
-/// One of the slots, where one came free.
-class Turn {
- public:
-  Turn(Slots& slots, std::chrono::steady_clock::time_point until, const std::stop_token& stop)
-      : slots_(slots), taken_(slots.take(until, stop)) {}
-  Turn(const Turn&) = delete;
-  Turn& operator=(const Turn&) = delete;
-  ~Turn() {
-    if (taken_) slots_.give_back();
-  }
-
- private:
-  Slots& slots_;
-  bool taken_ = false;
-};
-
 class ServerObjects final : public KubeObjects {
  public:
   ServerObjects(std::unique_ptr<ApiTransport> transport, std::unique_ptr<Credentials> credentials,
@@ -214,8 +198,8 @@ class ServerObjects final : public KubeObjects {
     return collection_path(kind, key.ns) + "/" + key.name;
   }
 
-  Result<Object> sent(const KindInfo& kind, const HttpRequest& request, const std::string& doing) {
-    const std::string body = TRY(requests_.call(kind, request, doing));
+  Result<Object> sent(const KindInfo& kind, HttpRequest request, const std::string& doing) {
+    const std::string body = TRY(requests_.call(kind, std::move(request), doing));
     auto answer = parse_answer(body);
     if (!answer) return std::move(answer).error().in(doing);
     auto object = object_of(kind, std::move(answer).value());

@@ -44,14 +44,20 @@ ApiRequests::ApiRequests(std::unique_ptr<ApiTransport> transport,
       pace_(pace),
       stop_(std::move(stop)) {}
 
-Result<HttpRequest> ApiRequests::authorised(const HttpRequest& request) {
-  HttpRequest made = request;
-  made.path = path_prefix_ + request.path;
-  made.headers["accept"] = "application/json";
-  made.headers["user-agent"] = "stackspec";
-  const std::string header = TRY(credentials_->authorization());
-  if (!header.empty()) made.headers["authorization"] = header;
-  return made;
+void ApiRequests::complete(HttpRequest& request) const {
+  request.path.insert(0, path_prefix_);
+  request.headers["accept"] = "application/json";
+  request.headers["user-agent"] = "stackspec";
+}
+
+Result<void> ApiRequests::authorise(HttpRequest& request) {
+  std::string header = TRY(credentials_->authorization());
+  if (header.empty()) {
+    request.headers.erase("authorization");
+  } else {
+    request.headers["authorization"] = std::move(header);
+  }
+  return {};
 }
 
 bool Slots::take(SteadyClock::time_point until, const std::stop_token& stop) {
@@ -72,27 +78,31 @@ milliseconds ApiRequests::turn_to_repeat() {
   return repetitions_.reserve(SteadyClock::now());
 }
 
-Result<HttpResponse> ApiRequests::send_once(const HttpRequest& request, milliseconds timeout) {
-  auto answer = transport_->send(TRY(authorised(request)), timeout, stop_);
+Result<HttpResponse> ApiRequests::send_in_turn(HttpRequest& request,
+                                               SteadyClock::time_point until) {
+  const Turn turn(slots_, until, stop_);
+  if (!turn.is_taken()) {
+    if (stop_.stop_requested()) return Error{ErrorKind::Cancelled, "cancelled"};
+    return Error{ErrorKind::Unavailable, "too many requests are waiting for the API server"};
+  }
+  TRY(authorise(request));
+  auto answer = transport_->send(request, left_until(until), stop_);
   if (!answer || answer->status != 401) return answer;
   // A 401 was not acted upon: with a newer token the same request is tried once more.
   const std::string before = TRY(credentials_->authorization());
   credentials_->refused();
   if (TRY(credentials_->authorization()) == before) return answer;
-  return transport_->send(TRY(authorised(request)), timeout, stop_);
+  TRY(authorise(request));
+  return transport_->send(request, left_until(until), stop_);
 }
 
-Result<HttpResponse> ApiRequests::send(const HttpRequest& request) {
+Result<HttpResponse> ApiRequests::send(HttpRequest& request) {
+  complete(request);
   const bool reads = request.method == "GET";
   const auto until = SteadyClock::now() + (reads ? pace_.read_timeout : pace_.write_timeout);
   int broken = 0;
   for (int tried = 1;; ++tried) {
-    if (!slots_.take(until, stop_)) {
-      if (stop_.stop_requested()) return Error{ErrorKind::Cancelled, "cancelled"};
-      return Error{ErrorKind::Unavailable, "too many requests are waiting for the API server"};
-    }
-    auto answer = send_once(request, left_until(until));
-    slots_.give_back();
+    auto answer = send_in_turn(request, until);
     milliseconds wait{0};
     if (!answer) {
       const bool again =
@@ -109,7 +119,7 @@ Result<HttpResponse> ApiRequests::send(const HttpRequest& request) {
   }
 }
 
-Result<std::string> ApiRequests::call(const KindInfo& kind, const HttpRequest& request,
+Result<std::string> ApiRequests::call(const KindInfo& kind, HttpRequest request,
                                       const std::string& doing) {
   auto answer = send(request);
   if (!answer) return std::move(answer).error().in(doing);
@@ -122,7 +132,9 @@ Result<HttpResponse> ApiRequests::stream(const std::string& path,
                                          const std::stop_token& stop) {
   HttpRequest request;
   request.path = path;
-  auto answer = transport_->stream(TRY(authorised(request)), pace_.watch_silence, on_line, stop);
+  complete(request);
+  TRY(authorise(request));
+  auto answer = transport_->stream(request, pace_.watch_silence, on_line, stop);
   if (answer && answer->status == 401) credentials_->refused();
   return answer;
 }

@@ -31,18 +31,37 @@ struct KubePace {
   std::chrono::milliseconds short_watch{1000};  ///< A watch ended sooner without news has failed.
 };
 
-/// So many at a time; the others wait for their turn. Any thread.
+/// So many at a time; the others wait for their Turn. Any thread.
 class Slots {
  public:
   explicit Slots(int free) : free_(free) {}
-  /// False: none came free before `until`, or stopped.
+
+ private:
+  friend class Turn;
   bool take(std::chrono::steady_clock::time_point until, const std::stop_token& stop);
   void give_back();
 
- private:
   std::mutex mutex_;
   std::condition_variable_any changed_;
   int free_ = 0;  // guarded by mutex_
+};
+
+/// One of the slots for as long as it lives.
+class Turn {
+ public:
+  Turn(Slots& slots, std::chrono::steady_clock::time_point until, const std::stop_token& stop)
+      : slots_(slots), is_taken_(slots.take(until, stop)) {}
+  Turn(const Turn&) = delete;
+  Turn& operator=(const Turn&) = delete;
+  ~Turn() {
+    if (is_taken_) slots_.give_back();
+  }
+  /// False: none came free before `until`, or stopped.
+  bool is_taken() const { return is_taken_; }
+
+ private:
+  Slots& slots_;
+  const bool is_taken_;
 };
 
 /// Requests to one API server with credentials, and the waiting that it asks for.
@@ -54,8 +73,7 @@ class ApiRequests {
   /// The body of a 2xx; what else came is made an Error by error_of(). Tried again: whatever got a
   /// 429 with Retry-After; a GET also after a 5xx with Retry-After and after a broken connection.
   /// All calls together: 16 at a time, and 10 repetitions a second after the first hundred.
-  Result<std::string> call(const KindInfo& kind, const HttpRequest& request,
-                           const std::string& doing);
+  Result<std::string> call(const KindInfo& kind, HttpRequest request, const std::string& doing);
 
   /// One GET whose lines are handed out; any status comes as a value.
   Result<HttpResponse> stream(const std::string& path,
@@ -65,10 +83,12 @@ class ApiRequests {
   const KubePace& pace() const { return pace_; }
 
  private:
-  Result<HttpResponse> send(const HttpRequest& request);
+  Result<HttpResponse> send(HttpRequest& request);
+  Result<HttpResponse> send_in_turn(HttpRequest& request,
+                                    std::chrono::steady_clock::time_point until);
   std::chrono::milliseconds turn_to_repeat();
-  Result<HttpResponse> send_once(const HttpRequest& request, std::chrono::milliseconds timeout);
-  Result<HttpRequest> authorised(const HttpRequest& request);
+  void complete(HttpRequest& request) const;
+  Result<void> authorise(HttpRequest& request);
 
   std::unique_ptr<ApiTransport> transport_;
   std::unique_ptr<Credentials> credentials_;
