@@ -69,7 +69,11 @@ Result<void> read_metadata(const json& metadata, Object& object) {
   object.creation_timestamp = text_at(metadata, "creationTimestamp");
   object.deletion_timestamp = text_at(metadata, "deletionTimestamp");
   object.resource_version = TRY(version_of(metadata));
-  read(metadata, "generation", object.generation);
+  const auto generation = metadata.find("generation");
+  if (generation != metadata.end() && !generation->is_null()) {
+    // Refuses a fraction, of which get_to() would take what an integer cannot hold.
+    object.generation = generation->get_ref<const json::number_integer_t&>();
+  }
   read(metadata, "finalizers", object.finalizers);
   read(metadata, "labels", object.labels);
   read(metadata, "annotations", object.annotations);
