@@ -15,11 +15,6 @@ constexpr std::chrono::milliseconds kSlice{50};  ///< How often a wait looks at 
 constexpr std::chrono::milliseconds kSocketGrace{1000};
 constexpr const char* kAuthorities = "/etc/ssl/certs/ca-certificates.crt";
 
-struct ResultDeleter {
-  void operator()(PGresult* result) const { PQclear(result); }
-};
-using PgResult = std::unique_ptr<PGresult, ResultDeleter>;
-
 /// libpq's texts have lines and indentation; ours are one line.
 std::string one_line(std::string_view text) {
   std::string line;
@@ -112,7 +107,7 @@ Result<std::unique_ptr<Connection>> Connection::open(const DatabaseTarget& targe
                           verifies ? kAuthorities : "",
                           nullptr};
   std::unique_ptr<Connection> connection(
-      new Connection(PQconnectStartParams(names, values, 0), timeouts));
+      new Connection(PQconnectStartParams(names, values, 0), timeouts, !target.external));
   auto ready = connection->establish(stop);
   if (!ready) return std::move(ready).error();
   return connection;
@@ -162,27 +157,27 @@ bool Connection::usable() const {
   return !given_up_ && PQstatus(connection_.get()) == CONNECTION_OK;
 }
 
-Result<Rows> Connection::query(std::string_view sql, const std::vector<std::string>& values,
-                               const std::stop_token& stop) {
+bool Connection::send(std::string_view sql, const std::vector<std::string>& values) {
   std::vector<const char*> texts;
   for (const auto& value : values) texts.push_back(value.c_str());
-  if (PQsendQueryParams(connection_.get(), std::string(sql).c_str(), static_cast<int>(texts.size()),
-                        nullptr, texts.data(), nullptr, nullptr, 0) == 0) {
-    return broken(one_line(PQerrorMessage(connection_.get())));
-  }
+  return PQsendQueryParams(connection_.get(), std::string(sql).c_str(),
+                           static_cast<int>(texts.size()), nullptr, texts.data(), nullptr, nullptr,
+                           0) == 1;
+}
+
+Result<Rows> Connection::query(std::string_view sql, const std::vector<std::string>& values,
+                               const std::stop_token& stop) {
+  if (!send(sql, values)) return broken(one_line(PQerrorMessage(connection_.get())));
   return collect(stop);
 }
 
-Result<Rows> Connection::collect(const std::stop_token& stop) {
-  const auto deadline = Steady::now() + timeouts_.statement + kSocketGrace;
-  PgResult last;
+/// Null: there is nothing more of this statement.
+Result<Connection::PgResult> Connection::next_result(Steady::time_point deadline,
+                                                     const std::stop_token& stop) {
   for (;;) {
     const int unsent = PQflush(connection_.get());
     if (unsent == 0 && PQisBusy(connection_.get()) == 0) {
-      PgResult next(PQgetResult(connection_.get()));
-      if (!next) break;
-      last = std::move(next);
-      continue;
+      return PgResult(PQgetResult(connection_.get()));
     }
     const auto events = static_cast<short>(unsent == 1 ? POLLIN | POLLOUT : POLLIN);
     const Wait outcome = wait(events, deadline, stop);
@@ -195,6 +190,12 @@ Result<Rows> Connection::collect(const std::stop_token& stop) {
       return broken(one_line(PQerrorMessage(connection_.get())));
     }
   }
+}
+
+Result<Rows> Connection::collect(const std::stop_token& stop) {
+  const auto deadline = Steady::now() + timeouts_.statement + kSocketGrace;
+  PgResult last;
+  while (auto next = TRY(next_result(deadline, stop))) last = std::move(next);
   if (!last) return broken("the session ended");
   const auto status = PQresultStatus(last.get());
   if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK) return rows_of(last.get());
@@ -210,6 +211,116 @@ Result<std::optional<Rows>> Connection::try_query(std::string_view sql,
   TRY(query("RELEASE SAVEPOINT attempt", {}, stop));
   if (!rows) return std::optional<Rows>();
   return std::optional<Rows>(std::move(rows).value());
+}
+
+Result<void> Connection::run(const std::vector<Ask>& asks, const std::stop_token& stop) {
+  return direct_ ? run_at_once(asks, stop) : run_in_turn(asks, stop);
+}
+
+/// Not every pooler knows pipelines.
+Result<void> Connection::run_in_turn(const std::vector<Ask>& asks, const std::stop_token& stop) {
+  for (const Ask& ask : asks) {
+    if (!ask.may_fail) {
+      const Rows rows = TRY(query(ask.sql, ask.values, stop));
+      if (ask.take) ask.take(rows);
+    } else if (const auto rows = TRY(try_query(ask.sql, stop)); rows && ask.take) {
+      ask.take(*rows);
+    }
+  }
+  return {};
+}
+
+Result<void> Connection::run_at_once(const std::vector<Ask>& asks, const std::stop_token& stop) {
+  if (PQenterPipelineMode(connection_.get()) == 0) return broken("no pipeline");
+  const auto due = TRY(send_all(asks));
+  auto done = take_all(due, stop);
+  if (usable() && PQexitPipelineMode(connection_.get()) == 0) return broken("the pipeline stays");
+  return done;
+}
+
+bool Connection::send_prepared(const Ask& ask, std::vector<Due>& due) {
+  auto known = prepared_.find(ask.sql);
+  if (known == prepared_.end()) {
+    known = prepared_.emplace(ask.sql, "look" + std::to_string(++names_)).first;
+    due.push_back({Due::What::Preparation, &ask});
+    if (PQsendPrepare(connection_.get(), known->second.c_str(), ask.sql.c_str(), 0, nullptr) == 0) {
+      return false;
+    }
+  }
+  std::vector<const char*> texts;
+  for (const auto& value : ask.values) texts.push_back(value.c_str());
+  return PQsendQueryPrepared(connection_.get(), known->second.c_str(),
+                             static_cast<int>(texts.size()), texts.data(), nullptr, nullptr,
+                             0) == 1;
+}
+
+/// After a failure the server skips everything up to a sync. So a statement that may fail stands
+/// between two, after a savepoint; what follows goes back to the savepoint, whatever became of it.
+/// The first in a part fails when there is no transaction, and the rest of the part with it.
+Result<std::vector<Connection::Due>> Connection::send_all(const std::vector<Ask>& asks) {
+  std::vector<Due> due;
+  bool sent = true, tried = false, saved = false;
+  const auto sync = [&] {
+    sent = sent && PQpipelineSync(connection_.get()) == 1;
+    due.push_back({Due::What::Sync});
+  };
+  for (const Ask& ask : asks) {
+    if (ask.may_fail && !tried) sync();
+    if (ask.may_fail || tried) {
+      sent = sent && send(saved ? "ROLLBACK TO SAVEPOINT attempt" : "SAVEPOINT attempt", {});
+      due.push_back({Due::What::Savepoint});
+      saved = true;
+    }
+    sent = sent && (ask.prepared ? send_prepared(ask, due) : send(ask.sql, ask.values));
+    due.push_back({Due::What::Answer, &ask});
+    tried = ask.may_fail;
+    if (tried) sync();
+  }
+  if (tried) {
+    sent = sent && send("ROLLBACK TO SAVEPOINT attempt", {});
+    due.push_back({Due::What::Savepoint});
+  }
+  sync();
+  if (!sent) return broken(one_line(PQerrorMessage(connection_.get())));
+  return due;
+}
+
+Result<void> Connection::take_all(const std::vector<Due>& due, const std::stop_token& stop) {
+  Result<void> all;
+  for (const Due& one : due) {
+    const auto deadline = Steady::now() + timeouts_.statement + kSocketGrace;
+    const PgResult result = TRY(next_result(deadline, stop));
+    if (!result) return broken("the session ended");
+    auto taken = take(one, result.get());
+    if (given_up_) return taken;
+    if (!taken && all) all = std::move(taken);
+    if (one.what == Due::What::Sync) continue;
+    if (TRY(next_result(deadline, stop))) return broken("an answer too many");
+  }
+  return all;
+}
+
+Result<void> Connection::take(const Due& due, const PGresult* result) {
+  const auto status = PQresultStatus(result);
+  const bool good = status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK;
+  if (due.what == Due::What::Sync) {
+    if (status != PGRES_PIPELINE_SYNC) return broken("the pipeline is out of step");
+    return {};
+  }
+  if (due.what == Due::What::Preparation && !good) prepared_.erase(due.ask->sql);
+  if (good && due.what == Due::What::Answer && due.ask->take) due.ask->take(rows_of(result));
+  if (good || status == PGRES_PIPELINE_ABORTED) return {};
+  if (status != PGRES_FATAL_ERROR && status != PGRES_EMPTY_QUERY)
+    return broken("no answer of rows");
+  if (due.what == Due::What::Answer && due.ask->may_fail) return {};
+  return error_of(result);
+}
+
+Result<void> Connection::forget_prepared(const std::stop_token& stop) {
+  if (prepared_.empty()) return {};
+  TRY(query("DEALLOCATE ALL", {}, stop));
+  prepared_.clear();
+  return {};
 }
 
 }  // namespace stackspec

@@ -9,6 +9,7 @@
 
 #include "contract/pooler.hpp"
 #include "contract/raw_peer.hpp"
+#include "contract/relay.hpp"
 #include "integration/postgres_fixture.hpp"
 
 namespace stackspec {
@@ -324,16 +325,27 @@ TEST_F(DatabaseReadings, ReadsAReleaseBetweenTheModelsWithItsVersionColumn) {
 
 TEST_F(DatabaseReadings, AsksTheSentinelsAndLeavesOutWhatHasNoAnswer) {
   sql(kWorkspaceModel);
-  const auto seen = read({{"yes", "SELECT true"},
-                          {"broken", "SELECT nothing FROM nowhere"},
-                          {"no", "SELECT to_regclass('core.nothing') IS NOT NULL"},
-                          {"null", "SELECT NULL::boolean"},
-                          {"writes", "DELETE FROM core.workspace RETURNING true"},
-                          {"two statements", "COMMIT; DROP TABLE core.workspace"},
-                          {"two rows", "SELECT true UNION ALL SELECT false"},
-                          {"last", "SELECT true"}});
+  const std::vector<Sentinel> sentinels = {
+      {"broken first", "SELECT nothing FROM nowhere"},
+      {"yes", "SELECT true"},
+      {"broken", "SELECT nothing FROM nowhere"},
+      {"no", "SELECT to_regclass('core.nothing') IS NOT NULL"},
+      {"null", "SELECT NULL::boolean"},
+      {"writes", "DELETE FROM core.workspace RETURNING true"},
+      {"two statements", "COMMIT; DROP TABLE core.workspace"},
+      {"empty", ""},
+      {"fails late", "SELECT 1 / (SELECT count(*) FROM core.workspace) = 1"},
+      {"two rows", "SELECT true UNION ALL SELECT false"},
+      {"last", "SELECT true"},
+      {"broken last", "SELECT nothing FROM nowhere"}};
   const std::map<std::string, bool> wanted = {{"last", true}, {"no", false}, {"yes", true}};
-  EXPECT_EQ(seen.ledger.sentinels, wanted);
+  for (int look = 0; look < 3; ++look) {
+    SCOPED_TRACE(look);
+    EXPECT_EQ(read(sentinels).ledger.sentinels, wanted);
+  }
+  auto external = target();
+  external.external = true;
+  EXPECT_EQ(database_->read(external, sentinels, {})->ledger.sentinels, wanted);
   EXPECT_EQ(read().ledger.model, LedgerModel::Workspace);
 }
 
@@ -405,6 +417,180 @@ TEST_F(DatabaseReadings, AtRestKeepsNoMoreThanTheEightSessionsUsedLast) {
   while (sessions() != last && Steady::now() < deadline) {
   }
   EXPECT_EQ(sessions(), last);
+}
+
+TEST_F(DatabaseReadings, ALookAtAKnownDatabaseIsOneRoundTrip) {
+  sql(kWorkspaceModel);
+  postgres().sql(name_, "GRANT EXECUTE ON FUNCTION pg_control_system() TO twenty", "postgres");
+  const testing::Relay relay(postgres().port());
+  DatabaseTarget relayed = target();
+  relayed.port = relay.port();
+  relayed.ssl_mode = "disable";
+  const auto look = [&] {
+    const auto seen = database_->read(relayed, {}, {});
+    EXPECT_TRUE(seen && seen->reachable) << (seen ? seen->error : seen.error().message);
+    return seen->ledger.model;
+  };
+  look();
+  for (int i = 0; i < 3; ++i) {
+    const int before = relay.round_trips();
+    EXPECT_EQ(look(), LedgerModel::Workspace);
+    EXPECT_EQ(relay.round_trips() - before, 1);
+  }
+}
+
+TEST_F(DatabaseReadings, KnowsNothingOfAnotherServerInTheSamePlace) {
+  const PostgresFixture other;
+  const std::string grant = "GRANT EXECUTE ON FUNCTION pg_control_system() TO twenty";
+  other.sql("default", grant, "postgres");
+  postgres().sql("default", grant, "postgres");
+  // Nothing that this user could create: the list is that of the other server, whenever it was
+  // asked.
+  other.sql("postgres", "ALTER DATABASE \"default\" OWNER TO postgres", "postgres");
+  other.sql("default",
+            "CREATE TABLE big AS SELECT repeat('x', 1000) FROM generate_series(1, 20000)",
+            "postgres");
+  const auto identity = [](const PostgresFixture& of) {
+    return of.sql("postgres", "SELECT system_identifier FROM pg_control_system()", "postgres");
+  };
+  testing::Relay relay(postgres().port());
+  DatabaseTarget place = target();
+  place.port = relay.port();
+  place.ssl_mode = "disable";
+  place.dbname = "default";
+  const auto look = [&] {
+    auto seen = database_->read(place, {}, {});
+    EXPECT_TRUE(seen && seen->reachable) << (seen ? seen->error : seen.error().message);
+    return std::move(seen).value();
+  };
+  look();
+  const auto first = look();
+  EXPECT_EQ(first.system_identifier, identity(postgres()));
+  relay.lead_to(other.port());
+  const auto second = look();
+  EXPECT_EQ(second.system_identifier, identity(other));
+  EXPECT_LT(second.available_extensions.size(), first.available_extensions.size());
+  EXPECT_GT(second.size_bytes, first.size_bytes + 10'000'000);
+  relay.lead_to(postgres().port());
+  const auto third = look();
+  EXPECT_EQ(third.system_identifier, first.system_identifier);
+  EXPECT_EQ(third.available_extensions, first.available_extensions);
+}
+
+TEST_F(DatabaseReadings, TellsWhatAMigrationDidSinceTheLastLook) {
+  sql(kCursorModel);
+  sql(migrations(3));
+  const std::vector<Sentinel> sentinels = {
+      {"flags", "SELECT count(*) > 0 FROM core.\"featureFlag\""}};
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(read(sentinels).reachable);
+  const struct {
+    const char* statements;
+    std::size_t newest;
+    int migrations;
+    LedgerModel model;
+    std::size_t sentinels;
+  } rows[] = {
+      {"INSERT INTO core.\"upgradeMigration\" (name, status) VALUES ('a', 'completed')", 1, 3,
+       LedgerModel::Cursor, 1},
+      // What was prepared would now answer with another type.
+      {"ALTER TABLE core.\"upgradeMigration\" ALTER COLUMN name TYPE text", 1, 3,
+       LedgerModel::Cursor, 1},
+      {"ALTER TABLE core.workspace DROP COLUMN \"databaseSchema\"", 1, 3, LedgerModel::Cursor, 1},
+      {"ALTER TABLE core.workspace ADD version varchar", 1, 3, LedgerModel::Cursor, 1},
+      {"DROP TABLE core.\"featureFlag\"", 1, 3, LedgerModel::Cursor, 0},
+      {"DROP TABLE core.\"upgradeMigration\"", 3, 3, LedgerModel::Workspace, 0},
+      {"DROP TABLE core._typeorm_migrations", 0, 0, LedgerModel::Workspace, 0},
+      {"ALTER SCHEMA core RENAME TO stackspec_old_core", 0, 0, LedgerModel::None, 0},
+      {"ALTER SCHEMA stackspec_old_core RENAME TO core", 0, 0, LedgerModel::Workspace, 0},
+  };
+  for (const auto& row : rows) {
+    SCOPED_TRACE(row.statements);
+    sql(row.statements);
+    for (int i = 0; i < 2; ++i) {
+      const Ledger ledger = read(sentinels).ledger;
+      EXPECT_EQ(ledger.newest.size(), row.newest);
+      EXPECT_EQ(ledger.migrations, row.migrations);
+      EXPECT_EQ(ledger.model, row.model);
+      EXPECT_EQ(ledger.sentinels.size(), row.sentinels);
+    }
+  }
+}
+
+/// Somebody holds `core.workspace` for some seconds, and a look waits for it.
+class DatabaseReadingsBehindALock : public DatabaseReadings {
+ protected:
+  void wait_until_the_look_waits() {
+    const auto deadline = Steady::now() + 60s;
+    while (waiting() == "0" && Steady::now() < deadline) {
+    }
+    EXPECT_EQ(waiting(), "1");
+  }
+  std::string waiting() {
+    return postgres().sql(
+        "postgres",
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND "
+        "datname = '" +
+            name_ + "' AND application_name LIKE 'stackspec/%'",
+        "postgres");
+  }
+  void end_sessions(const std::string& which) {
+    postgres().sql(
+        "postgres",
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '" + name_ +
+            "' AND " + which,
+        "postgres");
+  }
+  /// Ends when its session is ended.
+  std::jthread lock_in_the_background() {
+    std::jthread holder([this] {
+      EXPECT_THROW(sql("BEGIN; LOCK TABLE core.workspace; SELECT pg_sleep(600)"),
+                   std::runtime_error);
+    });
+    const auto deadline = Steady::now() + 60s;
+    while (held() == "0" && Steady::now() < deadline) {
+    }
+    EXPECT_EQ(held(), "1");
+    return holder;
+  }
+  std::string held() {
+    return postgres().sql(
+        name_,
+        "SELECT count(*) FROM pg_locks WHERE relation = 'core.workspace'::regclass AND granted "
+        "AND mode = 'AccessExclusiveLock'",
+        "postgres");
+  }
+};
+
+TEST_F(DatabaseReadingsBehindALock, ALookThatLosesItsSessionBeginsAnew) {
+  sql(kWorkspaceModel);
+  database_ = make_database({60s, 60s});
+  read();
+  read();
+  const auto holder = lock_in_the_background();
+  std::jthread ending([this] {
+    wait_until_the_look_waits();
+    end_sessions("application_name LIKE 'stackspec/%'");
+    end_sessions("application_name = 'psql'");
+  });
+  EXPECT_EQ(read().ledger.model, LedgerModel::Workspace);
+}
+
+TEST_F(DatabaseReadingsBehindALock, ALookIsCancelledWhileItWaits) {
+  sql(kWorkspaceModel);
+  database_ = make_database({60s, 60s});
+  read();
+  read();
+  const auto holder = lock_in_the_background();
+  std::stop_source stop;
+  std::jthread stopping([&] {
+    wait_until_the_look_waits();
+    stop.request_stop();
+  });
+  const auto seen = database_->read(target(), {}, stop.get_token());
+  ASSERT_FALSE(seen);
+  EXPECT_EQ(seen.error().kind, ErrorKind::Cancelled);
+  end_sessions("application_name = 'psql'");
+  EXPECT_EQ(read().ledger.model, LedgerModel::Workspace);
 }
 
 TEST_F(DatabaseReadings, IsUsableAgainAfterALockMadeItGiveUp) {
