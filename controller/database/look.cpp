@@ -67,6 +67,10 @@ std::vector<std::string> names_of(const Rows& rows) {
   return names;
 }
 
+bool is_older(const std::optional<Known::Time>& time, std::chrono::seconds age) {
+  return !time || Steady::now() - *time > age;
+}
+
 /// Collects what is asked; the answers go into `seen()` and into what is known.
 class Look {
  public:
@@ -103,7 +107,7 @@ class Look {
         [this](const Rows& rows) { seen_.extensions = names_of(rows); });
     ask(kSessions, [this](const Rows& rows) { take_sessions(rows, target_, seen_); });
     ask_ledger(shape, seen_.ledger, asks_);
-    if (!connection_.direct() || Steady::now() - known_.measured > kSizeFor) {
+    if (!connection_.direct() || is_older(known_.measured, kSizeFor)) {
       ask("SELECT pg_database_size(current_database())", [this](const Rows& rows) {
         size_bytes_ = rows.empty() ? 0 : number_at(rows.front(), 0);
       });
@@ -111,7 +115,7 @@ class Look {
   }
 
   void ask_what_may_fail() {
-    if (Steady::now() - known_.asked > kKnownFor) {
+    if (is_older(known_.asked, kKnownFor)) {
       creatable_.emplace();
       attempt(kCreatableExtensions, [this](const Rows& rows) { creatable_ = names_of(rows); });
     }
@@ -144,7 +148,6 @@ class Look {
   }
 
   void settle() {
-    settle_identity();
     if (creatable_) {
       known_.creatable = std::move(*creatable_);
       known_.asked = Steady::now();
@@ -214,6 +217,7 @@ Result<DatabaseSeen> look_once(const Subject& of, const std::optional<LedgerShap
   }
   look.ask_end();
   TRY(look.run(assumed.has_value(), stop));
+  if (assumed) look.settle_identity();
   look.settle();
   return std::move(look.seen());
 }

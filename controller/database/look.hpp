@@ -25,11 +25,11 @@ struct Known {
   using Time = std::chrono::steady_clock::time_point;
 
   // Of the server with `identity`, also in the next session.
-  std::string identity;
+  std::string identity = {};
   std::vector<std::string> creatable = {};  ///< Extensions, as of `asked`.
-  Time asked = {};
+  std::optional<Time> asked = {};
   std::int64_t size_bytes = 0;  ///< As of `measured`.
-  Time measured = {};
+  std::optional<Time> measured = {};
 
   // Of the session.
   bool same_server = false;               ///< `identity` was read in it, or tried to.
