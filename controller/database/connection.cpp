@@ -239,19 +239,18 @@ Result<void> Connection::run_at_once(const std::vector<Ask>& asks, const std::st
 }
 
 bool Connection::send_prepared(const Ask& ask, std::vector<Due>& due) {
-  auto known = prepared_.find(ask.sql);
-  if (known == prepared_.end()) {
-    known = prepared_.emplace(ask.sql, "look" + std::to_string(++names_)).first;
+  const std::size_t hash = std::hash<std::string>()(ask.sql);
+  const std::string name = "look" + std::to_string(hash);
+  if (prepared_.insert(hash).second) {
     due.push_back({Due::What::Preparation, &ask});
-    if (PQsendPrepare(connection_.get(), known->second.c_str(), ask.sql.c_str(), 0, nullptr) == 0) {
+    if (PQsendPrepare(connection_.get(), name.c_str(), ask.sql.c_str(), 0, nullptr) == 0) {
       return false;
     }
   }
   std::vector<const char*> texts;
   for (const auto& value : ask.values) texts.push_back(value.c_str());
-  return PQsendQueryPrepared(connection_.get(), known->second.c_str(),
-                             static_cast<int>(texts.size()), texts.data(), nullptr, nullptr,
-                             0) == 1;
+  return PQsendQueryPrepared(connection_.get(), name.c_str(), static_cast<int>(texts.size()),
+                             texts.data(), nullptr, nullptr, 0) == 1;
 }
 
 /// After a failure the server skips everything up to a sync. So a statement that may fail stands
@@ -307,7 +306,9 @@ Result<void> Connection::take(const Due& due, const PGresult* result) {
     if (status != PGRES_PIPELINE_SYNC) return broken("the pipeline is out of step");
     return {};
   }
-  if (due.what == Due::What::Preparation && !good) prepared_.erase(due.ask->sql);
+  if (due.what == Due::What::Preparation && !good) {
+    prepared_.erase(std::hash<std::string>()(due.ask->sql));
+  }
   if (good && due.what == Due::What::Answer && due.ask->take) due.ask->take(rows_of(result));
   if (good || status == PGRES_PIPELINE_ABORTED) return {};
   if (status != PGRES_FATAL_ERROR && status != PGRES_EMPTY_QUERY)

@@ -5,9 +5,9 @@
 
 #include <chrono>
 #include <functional>
-#include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <stop_token>
 #include <string>
 #include <string_view>
@@ -113,8 +113,7 @@ class Connection {
   DatabaseTimeouts timeouts_;
   bool direct_ = false;
   bool given_up_ = false;
-  std::map<std::string, std::string> prepared_;  ///< SQL -> name on the server
-  int names_ = 0;                                ///< Given to statements so far.
+  std::set<std::size_t> prepared_;  ///< Hashes of the dozen texts, which are their names too.
 };
 
 }  // namespace stackspec

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "database/database.hpp"
 
+#include <sys/resource.h>
+
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -17,8 +20,11 @@ namespace {
 using Steady = std::chrono::steady_clock;
 
 constexpr auto kLongestIdle = std::chrono::minutes(15);
-constexpr std::size_t kMostAtWork = 64;
+constexpr std::size_t kMostAtWork = 1024;
+constexpr std::size_t kMostExternal = 64;  ///< With TLS, and taking what others could connect with.
 constexpr std::size_t kMostAtRest = 8;
+constexpr auto kTurn = std::chrono::minutes(1);
+constexpr auto kTidyEvery = std::chrono::seconds(1);
 constexpr std::size_t kTablesAtOnce = 50;
 
 /// A connection, and what is known by it.
@@ -69,6 +75,13 @@ Result<Loss> count_loss(Connection& connection, const DatabaseTimeouts& timeouts
   return loss;
 }
 
+/// Half of the files that this process may open are for others.
+std::size_t most_at_work() {
+  rlimit files{};
+  if (::getrlimit(RLIMIT_NOFILE, &files) != 0) return kMostExternal;
+  return std::min(kMostAtWork, static_cast<std::size_t>(files.rlim_cur / 2));
+}
+
 class PqDatabase final : public Database {
  public:
   explicit PqDatabase(DatabaseTimeouts timeouts) : timeouts_(timeouts) {}
@@ -109,8 +122,13 @@ class PqDatabase final : public Database {
 
   void rest() override {
     const std::lock_guard lock(mutex_);
-    keep_locked(kMostAtRest);
     std::erase_if(idle_, [](const auto& entry) { return !entry.second.connection; });
+    if (idle_.size() <= kMostAtRest) return;
+    std::vector<Steady::time_point> used;
+    for (const auto& entry : idle_) used.push_back(entry.second.since);
+    const auto last = used.begin() + kMostAtRest - 1;
+    std::nth_element(used.begin(), last, used.end(), std::greater<>());
+    std::erase_if(idle_, [&](const auto& entry) { return entry.second.since < *last; });
   }
 
  private:
@@ -144,33 +162,39 @@ class PqDatabase final : public Database {
   void give_back(const DatabaseTarget& target, Kept kept, bool clean, const std::stop_token& stop) {
     Connection& connection = *kept.connection;
     if (!clean && (!connection.usable() || !connection.query("ROLLBACK", {}, stop))) return;
-    const auto now = kept.since = Steady::now();
+    kept.since = Steady::now();
     const std::lock_guard lock(mutex_);
+    const auto place = idle_.insert_or_assign(target, std::move(kept)).first;
+    forget_old_locked();
+    const std::size_t most = target.external ? kMostExternal : most_;
+    if (idle_.size() <= most) return;
+    std::size_t open = 0;
+    auto oldest = place;
+    for (auto one = idle_.begin(); one != idle_.end(); ++one) {
+      if (!one->second.connection || one->first.external != target.external) continue;
+      ++open;
+      if (one->second.since < oldest->second.since) oldest = one;
+    }
+    // Those that are worked on in turns would else each be thrown out just before its turn.
+    const bool busy = place->second.since - oldest->second.since < kTurn;
+    if (open > most) (busy ? place : oldest)->second.connection.reset();
+  }
+
+  /// What is known of a server may save the next session its time.
+  void forget_old_locked() {
+    const auto now = Steady::now();
+    if (now - tidied_ < kTidyEvery) return;
+    tidied_ = now;
     std::erase_if(idle_, [&](const auto& entry) {
       const Kept& other = entry.second;
       return now - other.since > (other.connection ? kLongestIdle : kKnownFor);
     });
-    idle_[target] = std::move(kept);
-    keep_locked(kMostAtWork);
-  }
-
-  /// What is known of a server is worth a new session's time too.
-  void keep_locked(std::size_t most) {
-    std::vector<std::map<DatabaseTarget, Kept>::iterator> open;
-    for (auto entry = idle_.begin(); entry != idle_.end(); ++entry) {
-      if (entry->second.connection) open.push_back(entry);
-    }
-    if (open.size() <= most) return;
-    std::sort(open.begin(), open.end(),
-              [](const auto& a, const auto& b) { return a->second.since > b->second.since; });
-    for (auto entry = open.begin() + static_cast<std::ptrdiff_t>(most); entry != open.end();
-         ++entry) {
-      (*entry)->second.connection.reset();
-    }
   }
 
   DatabaseTimeouts timeouts_;
+  const std::size_t most_ = most_at_work();
   std::mutex mutex_;
+  Steady::time_point tidied_;  // guarded by mutex_
   std::map<DatabaseTarget, Kept> idle_;
 };
 

@@ -67,6 +67,14 @@ std::vector<std::string> names_of(const Rows& rows) {
   return names;
 }
 
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  for (std::size_t at = 0, end = 0; (end = text.find('\n', at)) != text.npos; at = end + 1) {
+    lines.push_back(text.substr(at, end - at));
+  }
+  return lines;
+}
+
 bool is_older(const std::optional<Known::Time>& time, std::chrono::seconds age) {
   return !time || Steady::now() - *time > age;
 }
@@ -117,7 +125,9 @@ class Look {
   void ask_what_may_fail() {
     if (is_older(known_.asked, kKnownFor)) {
       creatable_.emplace();
-      attempt(kCreatableExtensions, [this](const Rows& rows) { creatable_ = names_of(rows); });
+      attempt(kCreatableExtensions, [this](const Rows& rows) {
+        for (const auto& row : rows) *creatable_ += text_at(row, 0) + "\n";
+      });
     }
     for (const auto& sentinel : sentinels_) {
       attempt(sentinel.sql, [this, &sentinel](const Rows& rows) {
@@ -157,7 +167,7 @@ class Look {
       known_.measured = Steady::now();
     }
     if (connection_.direct()) known_.shape = shape_;
-    seen_.available_extensions = known_.creatable;
+    seen_.available_extensions = lines_of(known_.creatable);
     seen_.size_bytes = known_.size_bytes;
   }
 
@@ -184,7 +194,7 @@ class Look {
   const std::vector<Sentinel>& sentinels_;
   DatabaseSeen seen_;
   std::optional<LedgerShape> shape_;
-  std::optional<std::vector<std::string>> creatable_;  ///< Asked for in this look.
+  std::optional<std::string> creatable_;  ///< Asked for in this look.
   std::optional<std::int64_t> size_bytes_;
   std::vector<Ask> asks_;
 };

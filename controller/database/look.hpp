@@ -26,7 +26,7 @@ struct Known {
 
   // Of the server with `identity`, also in the next session.
   std::string identity = {};
-  std::vector<std::string> creatable = {};  ///< Extensions, as of `asked`.
+  std::string creatable = {};  ///< Extensions, each with a line's end, as of `asked`.
   std::optional<Time> asked = {};
   std::int64_t size_bytes = 0;  ///< As of `measured`.
   std::optional<Time> measured = {};

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <thread>
@@ -417,6 +418,35 @@ TEST_F(DatabaseReadings, AtRestKeepsNoMoreThanTheEightSessionsUsedLast) {
   while (sessions() != last && Steady::now() < deadline) {
   }
   EXPECT_EQ(sessions(), last);
+}
+
+TEST_F(DatabaseReadings, MoreThanItMayKeepDoNotTakeEachOthersSessions) {
+  rlimit files{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &files), 0);
+  const rlimit few{16, files.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &few), 0);
+  database_ = make_database();
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &files), 0);
+  const auto in_turns = [this] {
+    for (int stack = 10; stack < 22; ++stack) {
+      DatabaseTarget one = target();
+      one.application_name = "stackspec/crm" + std::to_string(stack) + "/controller";
+      EXPECT_TRUE(database_->read(one, {}, {})->reachable);
+    }
+  };
+  const auto kept = [this] {
+    return postgres().sql("postgres",
+                          "SELECT string_agg(application_name || ' ' || pid, ',' ORDER BY 1) FROM "
+                          "pg_stat_activity WHERE application_name < 'stackspec/crm18' AND "
+                          "application_name LIKE 'stackspec/%' AND datname = '" +
+                              name_ + "'",
+                          "postgres");
+  };
+  in_turns();
+  const std::string first = kept();
+  EXPECT_EQ(std::count(first.begin(), first.end(), ','), 7) << first;
+  in_turns();
+  EXPECT_EQ(kept(), first);
 }
 
 TEST_F(DatabaseReadings, ALookAtAKnownDatabaseIsOneRoundTrip) {
