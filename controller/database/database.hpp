@@ -47,8 +47,10 @@ class Database {
   virtual ~Database() = default;
 
   /// Everything of DatabaseSeen but rows_since_cutoff and last_write, in one read-only snapshot,
-  /// the answers of `sentinels` among it. A database that does not answer in time, refuses us or
-  /// breaks is a value: reachable = false and `error` says why. Error: Cancelled only.
+  /// the answers of `sentinels` among it. Where the database is ours size_bytes is up to ten
+  /// seconds old; available_extensions are up to a minute old, never those of another server. A
+  /// database that does not answer in time, refuses us or breaks is a value: reachable = false and
+  /// `error` says why. Error: Cancelled only.
   virtual Result<DatabaseSeen> read(const DatabaseTarget& target,
                                     const std::vector<Sentinel>& sentinels,
                                     std::stop_token stop) = 0;
