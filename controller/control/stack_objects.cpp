@@ -147,7 +147,9 @@ Result<Stack> load_stack(ObjectApi& objects, const StackKey& key) {
   stack.resource_version = object.resource_version;
   stack.annotations = object.annotations;
   stack.deleting = !object.deletion_timestamp.empty();
-  stack.spec = TRY(stack_spec_from_json(object.content.value("spec", nlohmann::json::object())));
+  const auto spec = object.content.find("spec");
+  const nlohmann::json none = nlohmann::json::object();
+  stack.spec = TRY(stack_spec_from_json(spec != object.content.end() ? *spec : none));
   stack.status = TRY(stack_status_from_json(object.status));
   return stack;
 }

@@ -119,13 +119,13 @@ Result<std::string> wire_text_with_status(const KindInfo& kind, const Object& ob
 }
 
 std::string patch_text(const ObjectPatch& patch, const Object* live) {
-  auto operations = json::array();
-  const auto add = [&](const json::json_pointer& path, json value) {
-    auto operation = json::object();
-    operation["op"] = "add";
-    operation["path"] = path.to_string();
-    operation["value"] = std::move(value);
-    operations.push_back(std::move(operation));
+  const auto text_of_any = [](const json& value) {
+    return value.dump(-1, ' ', false, json::error_handler_t::replace);
+  };
+  std::string operations;
+  const auto add = [&](const json::json_pointer& path, const json& value) {
+    operations += (operations.empty() ? "[" : ",") + std::string(R"({"op":"add","path":)") +
+                  text_of_any(path.to_string()) + R"(,"value":)" + text_of_any(value) + "}";
   };
   const json::json_pointer metadata("/metadata");
   // What stands there is compared with what is stored, as in an update; a `test` would be Invalid.
@@ -136,7 +136,7 @@ std::string patch_text(const ObjectPatch& patch, const Object* live) {
   for (const auto& [name, value] : patch.annotations) add(metadata / "annotations" / name, value);
   if (!patch.owners.empty()) add(metadata / "ownerReferences", to_json(patch.owners));
   for (const auto& [path, value] : patch.content) add(json::json_pointer(path), value);
-  return operations.dump(-1, ' ', false, json::error_handler_t::replace);
+  return operations + "]";
 }
 
 std::string text_at(const json& object, const char* name) {

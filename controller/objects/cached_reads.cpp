@@ -123,7 +123,7 @@ class Store {
     }
     Stored& stored = objects_[{object.key.ns, object.key.name}];
     // The event of an older write may come after the answer to our own newer one.
-    if (object.resource_version < stored.version) return &stored;
+    if (object.resource_version <= stored.version) return &stored;
     stored.version = object.resource_version;
     drop_locked(stored);
     open_locked(stored, object);

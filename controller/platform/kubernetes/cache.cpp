@@ -191,7 +191,7 @@ void Cache::put_locked(const Object& object, const char* kind) {
   if (tombstones_.contains(uid)) return;
   const std::size_t key = key_hash(object.key);
   if (const Known* known = known_.find(key)) {
-    if (object.resource_version < known->version) return;
+    if (object.resource_version <= known->version) return;
     if (*known->stack != stack) erase_locked(Known(*known));
   }
   if (stack.name.empty()) return;

@@ -88,6 +88,11 @@ std::int64_t version_of(const Children& children, const ObjectKey& key) {
   return found == children.versions.end() ? 0 : found->second;
 }
 
+/// A child that is there, and as it was applied.
+bool says(const PlainChild* child, const std::string& applied) {
+  return child != nullptr && !child->edited && child->applied == applied_hash(applied);
+}
+
 /// What was decided on is no more, or was not all: the object itself tells.
 bool asks_for_a_look(const Error& error) {
   return error.kind == ErrorKind::Conflict || error.kind == ErrorKind::NotFound ||
@@ -108,8 +113,7 @@ bool is_smaller(const std::string& size, const std::string& wanted) {
 }  // namespace
 
 bool is_right(const Children& children, const Object& wanted) {
-  const PlainChild* child = plain_child(children, wanted.key);
-  return child != nullptr && !child->edited && child->applied == applied_hash(applied_text(wanted));
+  return says(plain_child(children, wanted.key), applied_text(wanted));
 }
 
 bool is_big_enough(const Children& children, const Object& wanted) {
@@ -118,9 +122,10 @@ bool is_big_enough(const Children& children, const Object& wanted) {
 }
 
 Result<void> Writer::ensure(const Stack& stack, const Children& children, Object wanted) {
-  if (is_right(children, wanted)) return {};
   const PlainChild* known = plain_child(children, wanted.key);
-  wanted.annotations[kAppliedAnnotation] = applied_text(wanted);
+  std::string applied = applied_text(wanted);
+  if (says(known, applied)) return {};
+  wanted.annotations[kAppliedAnnotation] = std::move(applied);
   if (known != nullptr && known->owner == owner_hash(stack.uid) && !known->leaving) {
     const auto written = patch(written_over(wanted, version_of(children, wanted.key)));
     if (written || !asks_for_a_look(written.error())) return written;
