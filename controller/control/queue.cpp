@@ -76,10 +76,10 @@ std::optional<StackKey> Queue::take_due_locked(SteadyTime now) {
   auto first = due_.end();
   for (auto entry = due_.begin(); entry != due_.end(); ++entry) {
     const auto& [due, urgency] = entry->second;
-    if (due > now || running_.contains(entry->first)) continue;
+    if (due > now) continue;
     const bool is_first = first == due_.end() || urgency > first->second.urgency ||
                           (urgency == first->second.urgency && due < first->second.due);
-    if (is_first) first = entry;
+    if (is_first && !running_.contains(entry->first)) first = entry;
   }
   if (first == due_.end()) return std::nullopt;
   StackKey key = first->first;
@@ -92,7 +92,7 @@ SteadyTime Queue::next_due_locked() const {
   // With no key due: an hour, rather than SteadyTime::max(), which overflows in wait_until.
   auto next = std::chrono::steady_clock::now() + std::chrono::hours(1);
   for (const auto& [key, wanted] : due_) {
-    if (!running_.contains(key)) next = std::min(next, wanted.due);
+    if (wanted.due < next && !running_.contains(key)) next = wanted.due;
   }
   return next;
 }
