@@ -39,9 +39,9 @@ struct Loss {
   friend bool operator==(const Loss&, const Loss&) = default;
 };
 
-/// Any thread; a connection per target is kept, of up to 1024 targets of ours (and no more than
-/// half of the files that may be open) and 64 external ones, and replaced when it breaks. A new
-/// session costs a server thirty times what a look does.
+/// Any thread; a connection per target is kept, of up to 64 targets of ours (and no more than half
+/// of the files that may be open) and 64 external ones, and replaced when it breaks. A new session
+/// costs a server thirty times what a look does.
 class Database {
  public:
   virtual ~Database() = default;

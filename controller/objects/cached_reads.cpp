@@ -15,8 +15,8 @@ namespace stackspec {
 
 namespace {
 
-/// Of each kind, while there is work. What is in use is read and written many times a second.
-constexpr std::size_t kMostOpen = 64;
+/// Of each kind, while there is work: what is in use is read and written many times a second.
+constexpr std::size_t kMostOpen = 8;
 
 /// What is known of one kind.
 class Store {

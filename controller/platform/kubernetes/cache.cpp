@@ -33,7 +33,7 @@ constexpr const char* kKinds[] = {
 };
 constexpr std::chrono::seconds kFillPatience{10};
 constexpr std::chrono::seconds kPackAfter{5};
-constexpr std::size_t kMostOpen = 1024;  ///< Some 8 KiB each; those of work in progress.
+constexpr std::size_t kMostOpen = 128;
 constexpr std::chrono::milliseconds kFirstRetry{800};
 constexpr std::chrono::seconds kLongestRetry{30};
 
