@@ -20,7 +20,7 @@ namespace {
 using Steady = std::chrono::steady_clock;
 
 constexpr auto kLongestIdle = std::chrono::minutes(15);
-constexpr std::size_t kMostAtWork = 64;  ///< A thousand would leave memory in shreds.
+constexpr std::size_t kMostAtWork = 64;    ///< A thousand would leave memory in shreds.
 constexpr std::size_t kMostExternal = 64;  ///< With TLS, and taking what others could connect with.
 constexpr std::size_t kMostAtRest = 8;
 constexpr auto kTurn = std::chrono::minutes(1);
