@@ -75,6 +75,12 @@ std::int64_t number_at(const Row& row, std::size_t column) {
   return number;
 }
 
+std::vector<std::string> first_column(const Rows& rows) {
+  std::vector<std::string> texts;
+  for (const auto& row : rows) texts.push_back(text_at(row, 0));
+  return texts;
+}
+
 Result<std::unique_ptr<Connection>> Connection::open(const DatabaseTarget& target,
                                                      const DatabaseTimeouts& timeouts,
                                                      const std::stop_token& stop) {

@@ -31,6 +31,8 @@ inline bool bool_at(const Row& row, std::size_t column) {
   return text_at(row, column) == "t";
 }
 std::int64_t number_at(const Row& row, std::size_t column);
+/// Of every row.
+std::vector<std::string> first_column(const Rows& rows);
 
 /// A statement, and who takes its answer.
 struct Ask {

@@ -48,9 +48,7 @@ Result<std::vector<std::string>> loss_queries(Connection& connection, const std:
       "AND (n.nspname = 'core' OR n.nspname LIKE 'workspace\\_%') "
       "GROUP BY n.nspname, c.relname ORDER BY n.nspname, c.relname",
       {}, stop));
-  std::vector<std::string> all;
-  for (const auto& row : rows) all.push_back(text_at(row, 0));
-  return all;
+  return first_column(rows);
 }
 
 Result<Loss> count_loss(Connection& connection, const DatabaseTimeouts& timeouts,

@@ -61,12 +61,6 @@ void take_sessions(const Rows& rows, const DatabaseTarget& target, DatabaseSeen&
   }
 }
 
-std::vector<std::string> names_of(const Rows& rows) {
-  std::vector<std::string> names;
-  for (const auto& row : rows) names.push_back(text_at(row, 0));
-  return names;
-}
-
 std::vector<std::string> lines_of(const std::string& text) {
   std::vector<std::string> lines;
   for (std::size_t at = 0, end = 0; (end = text.find('\n', at)) != text.npos; at = end + 1) {
@@ -112,7 +106,7 @@ class Look {
 
   void ask_contents(const LedgerShape& shape) {
     ask("SELECT extname::text FROM pg_extension ORDER BY 1",
-        [this](const Rows& rows) { seen_.extensions = names_of(rows); });
+        [this](const Rows& rows) { seen_.extensions = first_column(rows); });
     ask(kSessions, [this](const Rows& rows) { take_sessions(rows, target_, seen_); });
     ask_ledger(shape, seen_.ledger, asks_);
     if (!connection_.direct() || is_older(known_.measured, kSizeFor)) {

@@ -75,9 +75,8 @@ class Store {
     const std::lock_guard lock(mutex_);
     const auto found = objects_.find({key.ns, key.name});
     if (!is_live() || found == objects_.end()) return std::nullopt;
-    if (found->second.open) return *found->second.open;
-    auto object = parsed(found->second);
-    if (object) open_locked(found->second, *object);
+    auto object = read_locked(found->second);
+    if (object && !found->second.open) open_locked(found->second, *object);
     return object;
   }
 
@@ -93,7 +92,7 @@ class Store {
     list.resource_version = version_;
     for (auto one = objects_.lower_bound({ns, ""}); one != objects_.end() && one->first.first == ns;
          ++one) {
-      auto object = one->second.open ? Result<Object>(*one->second.open) : parsed(one->second);
+      auto object = read_locked(one->second);
       if (!object) return std::move(object).error();
       list.items.push_back(std::move(object).value());
     }
@@ -110,7 +109,8 @@ class Store {
 
   bool is_live() const { return complete_ && watches_ > 0; }
 
-  Result<Object> parsed(const Stored& stored) const {
+  Result<Object> read_locked(const Stored& stored) const {
+    if (stored.open) return *stored.open;
     return object_from_json(nlohmann::json::from_msgpack(packed_.get(stored.packed), true, false));
   }
 
