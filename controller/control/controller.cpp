@@ -21,10 +21,12 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr milliseconds kDeathsEvery{1000};
-constexpr int kLooksAtRest = 10;  ///< So many in a row, and the work is done for now.
+constexpr milliseconds kPatience{1000};
+/// What happens to a stack happens in bursts: of a workload, its pod, and their statuses.
+constexpr milliseconds kBurst{10};
+constexpr milliseconds kRestAfter{10000};  ///< Without work, and it is done for now.
 /// Then again: a look at one stack between two of ours goes unseen, as does the news of a watch.
-constexpr int kRestAgain = 30;
+constexpr milliseconds kRestAgain{30000};
 /// Between attempts to list while nobody answers: 0.22 a second at last, as client-go does it.
 constexpr Backoff kListAgain{milliseconds(800), milliseconds(30000)};
 
@@ -71,7 +73,7 @@ class Running {
     for (const char* kind : {"StackSpec", "StackBackup", "StackRestore", "Secret", "ConfigMap"}) {
       threads.emplace_back([this, kind, stop] { watch(kind, stop); });
     }
-    threads.emplace_back([this, stop] { listen_for_deaths(stop); });
+    threads.emplace_back([this, stop] { listen_to_platform(stop); });
     for (int i = 0; i < options_.workers; ++i) {
       threads.emplace_back([this, stop] { work(stop); });
     }
@@ -102,7 +104,7 @@ class Running {
     while (!stop.stop_requested()) {
       // A stack that is woken for nothing, because a list began anew, takes one pass.
       const auto listed = parts_.objects.each(
-          kind, "", [] {}, [&](Object&& object) { wake(object, Queue::Urgency::Listed); });
+          kind, "", [] {}, [&](Object&& object) { wake(object, Queue::Urgency::Found); });
       if (!listed) {
         log::warn("list failed", {{"kind", kind}, {"detail", listed.error().message}});
         pause_for(kListAgain.delay(++failures, 0.5), stop);
@@ -124,22 +126,28 @@ class Running {
             } else {
               inputs[key] = input;
             }
-            wake(event.object, Queue::Urgency::Changed);
+            const bool is_new =
+                event.type == WatchEvent::Type::Added && event.object.key.kind == "StackSpec";
+            wake(event.object, is_new ? Queue::Urgency::Found : Queue::Urgency::Changed);
           },
           stop);
       if (!ended && ended.error().kind == ErrorKind::Cancelled) return;
     }
   }
 
-  void listen_for_deaths(const std::stop_token& stop) {
-    int looks_at_rest = 0;
+  void listen_to_platform(const std::stop_token& stop) {
+    SteadyTime rest = parts_.clock.steady_now() + kRestAfter;
     while (!stop.stop_requested()) {
-      for (const StackKey& key : parts_.platform.died()) add(key, parts_.clock.steady_now());
-      const QueueLoad load = queue_.numbers(parts_.clock.steady_now());
+      const auto changed = parts_.platform.changed(kPatience, stop);
+      const SteadyTime now = parts_.clock.steady_now();
+      for (const StackKey& key : changed) add(key, now + kBurst);
       // Whoever waits for its turn to lead rests too, with all stacks due.
-      looks_at_rest = load.running == 0 ? looks_at_rest + 1 : 0;
-      if (looks_at_rest % kRestAgain == kLooksAtRest && options_.at_rest) options_.at_rest();
-      pause_for(kDeathsEvery, stop);
+      if (!changed.empty() || queue_.numbers(now).running > 0) {
+        rest = now + kRestAfter;
+      } else if (now >= rest) {
+        if (options_.at_rest) options_.at_rest();
+        rest = now + kRestAgain;
+      }
     }
   }
 

@@ -8,7 +8,9 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <stop_token>
+#include <utility>
 
 #include "api/stack.hpp"
 #include "base/clock.hpp"
@@ -29,12 +31,13 @@ struct QueueLoad {
 ///
 /// A stack that is being worked on is never handed out again until done(); adding it meanwhile
 /// keeps the request for later. Of several requests for one stack the earliest time and the higher
-/// urgency win; of several stacks the more urgent, then the one that was due first. All members may
-/// be called from any thread.
+/// urgency win; of several stacks the more urgent, then the one that was due first: work that was
+/// begun is finished before more is begun. One turn in sixteen goes to whatever was due first, so
+/// that nothing waits for ever. All members may be called from any thread.
 class Queue {
  public:
   enum class Urgency {
-    Listed,   ///< Found by listing everything: a thousand of them must not delay one that changed.
+    Found,    ///< New, or listed: a thousand of them must not delay one that is in work.
     Changed,  ///< Something happened to it, or it asked for this moment.
   };
   void add(StackKey key, SteadyTime due, Urgency urgency = Urgency::Changed);
@@ -57,23 +60,37 @@ class Queue {
   QueueLoad numbers(SteadyTime now) const;
 
  private:
+  struct Wanted {
+    SteadyTime due;
+    Urgency urgency = Urgency::Changed;
+  };
+  using Place = std::pair<SteadyTime, const StackKey*>;  ///< The key is that of wanted_.
+  struct InTime {
+    bool operator()(const Place& a, const Place& b) const {
+      return a.first != b.first ? a.first < b.first : *a.second < *b.second;
+    }
+  };
+  using Line = std::set<Place, InTime>;
+  struct Running {
+    SteadyTime since;
+    std::chrono::nanoseconds waited{0};
+  };
+
+  Line& line_locked(Urgency urgency) { return lines_[static_cast<std::size_t>(urgency)]; }
+  /// The first of a line whom nobody works on, or the end.
+  Line::const_iterator first_locked(const Line& line) const;
+  void remove_locked(std::map<StackKey, Wanted>::iterator wanted);
   std::optional<StackKey> take_due_locked(SteadyTime now);
   SteadyTime next_due_locked() const;
   void changed_locked();
 
   mutable std::mutex mutex_;
   std::condition_variable_any changed_;
-  struct Wanted {
-    SteadyTime due;
-    Urgency urgency = Urgency::Changed;
-  };
-  std::map<StackKey, Wanted> due_;  // guarded by mutex_
-  struct Running {
-    SteadyTime since;
-    std::chrono::nanoseconds waited{0};
-  };
-  std::map<StackKey, Running> running_;  // guarded by mutex_
-  std::uint64_t version_ = 0;            // guarded by mutex_; counts the changes of both
+  std::map<StackKey, Wanted> wanted_;  // guarded by mutex_, as all below
+  Line lines_[2];                      ///< The same by urgency, in the order of time.
+  std::map<StackKey, Running> running_;
+  std::uint64_t version_ = 0;  ///< Counts the changes of all.
+  std::uint64_t turns_ = 0;
 };
 
 }  // namespace stackspec

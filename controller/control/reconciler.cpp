@@ -83,6 +83,8 @@ Result<std::chrono::milliseconds> Reconciler::reconcile(const StackKey& key, std
   const Stack stack = std::move(loaded).value();
 
   // observe
+  const bool is_new = stack.status.observed_generation < 0 && !stack.deleting;
+  if (is_new) TRY(parts_.platform.prepare(stack, stop));
   const Secrets secrets = TRY(load_secrets(parts_.objects, stack, parts_.random));
   Catalog own;
   std::vector<Event> events;

@@ -23,7 +23,8 @@ constexpr auto kLongestIdle = std::chrono::minutes(15);
 constexpr std::size_t kMostAtWork = 64;    ///< A thousand would leave memory in shreds.
 constexpr std::size_t kMostExternal = 64;  ///< With TLS, and taking what others could connect with.
 constexpr std::size_t kMostAtRest = 8;
-constexpr auto kTurn = std::chrono::minutes(1);
+/// Stacks in a journey are looked at more often; one that is settled waits for minutes.
+constexpr auto kTurn = std::chrono::seconds(5);
 constexpr auto kTidyEvery = std::chrono::seconds(1);
 constexpr std::size_t kTablesAtOnce = 50;
 

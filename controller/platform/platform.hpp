@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <stop_token>
 #include <string>
 #include <vector>
 
 #include "api/stack.hpp"
+#include "base/pause.hpp"
 #include "base/result.hpp"
 #include "plan/plan.hpp"
 
@@ -45,15 +47,22 @@ class Platform {
     return observe(stack, std::move(stop));
   }
 
+  /// What a new stack stands on, whatever becomes of it, before there is anything to protect: walls
+  /// that nobody gets through, an account without rights. Idempotent. Errors as act().
+  virtual Result<void> prepare(const Stack& /*stack*/, std::stop_token /*stop*/) { return {}; }
+
   /// Carries out one action. Idempotent: the same again, after a crash or a lost reply, is a no-op;
   /// a task whose name was ever started is never started again.
   /// Errors: NotFound (release folder, image, Secret), Unavailable, Conflict (another controller).
   virtual Result<void> act(const Stack& stack, const Action& action, const SecretValues& secrets,
                            std::stop_token stop) = 0;
 
-  /// Stacks of which something died since the last call, for platforms that cannot tell by
-  /// themselves: the controller asks every second, so this must be cheap. Called by one thread.
-  virtual std::vector<StackKey> died() { return {}; }
+  /// Stacks to which something happened since the last call, own actions mostly left out. Waits for
+  /// it, `patience` at most. Called by one thread, over and over.
+  virtual std::vector<StackKey> changed(std::chrono::milliseconds patience, std::stop_token stop) {
+    pause_for(patience, stop);
+    return {};
+  }
 };
 
 }  // namespace stackspec

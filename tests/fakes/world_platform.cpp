@@ -63,4 +63,17 @@ Result<Seen> WorldPlatform::look(const StackKey& key) {
   return answer;
 }
 
+void WorldPlatform::tell(const StackKey& key) {
+  const std::lock_guard lock(mutex_);
+  told_.push_back(key);
+  news_.notify_one();
+}
+
+std::vector<StackKey> WorldPlatform::changed(std::chrono::milliseconds patience,
+                                             std::stop_token stop) {
+  std::unique_lock lock(mutex_);
+  news_.wait_for(lock, stop, patience, [this] { return !told_.empty(); });
+  return std::exchange(told_, {});
+}
+
 }  // namespace stackspec

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <condition_variable>
 #include <functional>
 #include <map>
 #include <memory>
@@ -32,16 +33,25 @@ class WorldPlatform final : public Platform, public Observer {
   std::function<CallFault()> fault_of_look = [] { return CallFault::None; };
   /// Called after every action, on the worker's thread.
   std::function<void(const StackKey&)> on_act = [](const StackKey&) {};
+  std::function<void(const StackKey&)> on_prepare = [](const StackKey&) {};
 
   explicit WorldPlatform(const Catalog& catalog) : catalog_(catalog) {}
+
+  /// Something happened to it: changed() says so.
+  void tell(const StackKey& key);
 
   World& world(const StackKey& key);
 
   Result<PlatformSeen> observe(const Stack& stack, std::stop_token stop) override;
+  Result<void> prepare(const Stack& stack, std::stop_token /*stop*/) override {
+    on_prepare(stack.key);
+    return {};
+  }
   Result<void> act(const Stack& stack, const Action& action, const SecretValues& secrets,
                    std::stop_token stop) override;
   Result<Seen> observe(const Stack& stack, const SecretValues& secrets, const Catalog& catalog,
                        std::stop_token stop) override;
+  std::vector<StackKey> changed(std::chrono::milliseconds patience, std::stop_token stop) override;
 
  private:
   Result<Seen> look(const StackKey& key);
@@ -50,6 +60,8 @@ class WorldPlatform final : public Platform, public Observer {
   std::mutex mutex_;
   std::map<StackKey, std::unique_ptr<World>> worlds_;  // guarded by mutex_
   std::map<StackKey, Seen> before_;                    // guarded by mutex_
+  std::condition_variable_any news_;
+  std::vector<StackKey> told_;  // guarded by mutex_
 };
 
 }  // namespace stackspec

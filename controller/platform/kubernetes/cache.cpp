@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <condition_variable>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <thread>
 #include <utility>
@@ -52,7 +53,7 @@ class Cache final : public ChildCache {
   Result<Children> children_of(const StackKey& key, std::stop_token stop) override;
   void remember(const Object& written) override;
   void forget(const ObjectKey& key, std::int64_t version) override;
-  std::vector<StackKey> changed() override;
+  std::vector<StackKey> changed(std::chrono::milliseconds patience, std::stop_token stop) override;
 
  private:
   /// One stack: its children, packed while nobody needs them.
@@ -65,8 +66,10 @@ class Cache final : public ChildCache {
   void follow(const char* kind, std::stop_token stop);
   Result<std::int64_t> fill(const char* kind);
   void take(const WatchEvent& event, const char* kind);
-  void put_locked(const Object& object, const char* kind);
-  void erase_locked(const Known& known);
+  /// The stack of which something changed.
+  std::optional<StackKey> put_locked(const Object& object, const char* kind);
+  std::optional<StackKey> erase_locked(const Known& known);
+  void tell_locked(const std::optional<StackKey>& stack);
   /// Until the next call.
   Children& open_locked(Shelf& shelf);
   std::vector<Shelf*>::iterator pack_locked(std::vector<Shelf*>::iterator shelf);
@@ -78,6 +81,7 @@ class Cache final : public ChildCache {
   ObjectApi& objects_;
   std::mutex mutex_;
   std::condition_variable_any woken_;
+  std::condition_variable_any news_;                 ///< For changed_.
   std::map<StackKey, Shelf> stacks_;                 // guarded by mutex_
   std::vector<Shelf*> open_;                         // guarded by mutex_; those that are open
   Depot packed_;                                     // guarded by mutex_; children of the others
@@ -154,7 +158,9 @@ Result<std::int64_t> Cache::fill(const char* kind) {
       },
       [&](Object&& object) {
         const std::lock_guard lock(mutex_);
-        put_locked(object, kind);
+        const auto stack = put_locked(object, kind);
+        // Of the first list every stack hears by the list of stacks.
+        if (filled_.contains(kind)) tell_locked(stack);
         if (Known* known = known_.find(key_hash(object.key))) known->listed = true;
       }));
   const std::lock_guard lock(mutex_);
@@ -165,7 +171,7 @@ Result<std::int64_t> Cache::fill(const char* kind) {
       gone.push_back(known);
     }
   });
-  for (const Known& known : gone) erase_locked(known);
+  for (const Known& known : gone) tell_locked(erase_locked(known));
   std::erase_if(tombstones_, [kind](const auto& one) { return one.second == kind; });
   filled_.insert(kind);
   trouble_.erase(kind);
@@ -176,35 +182,40 @@ Result<std::int64_t> Cache::fill(const char* kind) {
 void Cache::take(const WatchEvent& event, const char* kind) {
   const std::lock_guard lock(mutex_);
   if (event.type != WatchEvent::Type::Deleted) {
-    put_locked(event.object, kind);
+    tell_locked(put_locked(event.object, kind));
     return;
   }
   const std::uint32_t uid = hash_of(event.object.uid);
   tombstones_.erase(uid);
   const Known* known = known_.find(key_hash(event.object.key));
-  if (known != nullptr && known->uid == uid) erase_locked(Known(*known));
+  if (known != nullptr && known->uid == uid) tell_locked(erase_locked(Known(*known)));
 }
 
-void Cache::put_locked(const Object& object, const char* kind) {
+void Cache::tell_locked(const std::optional<StackKey>& stack) {
+  if (stack && changed_.insert(*stack).second) news_.notify_one();
+}
+
+std::optional<StackKey> Cache::put_locked(const Object& object, const char* kind) {
   const StackKey stack = stack_of(object);
   const std::uint32_t uid = hash_of(object.uid);
-  if (tombstones_.contains(uid)) return;
+  if (tombstones_.contains(uid)) return {};
   const std::size_t key = key_hash(object.key);
   if (const Known* known = known_.find(key)) {
-    if (object.resource_version <= known->version) return;
-    if (*known->stack != stack) erase_locked(Known(*known));
+    if (object.resource_version <= known->version) return {};
+    if (*known->stack != stack) tell_locked(erase_locked(Known(*known)));
   }
-  if (stack.name.empty()) return;
+  if (stack.name.empty()) return {};
   const auto place = stacks_.try_emplace(stack).first;
   known_.put({key, object.resource_version, &place->first, uid, index_of(kind)});
-  if (put_child(open_locked(place->second), object)) changed_.insert(stack);
+  return put_child(open_locked(place->second), object) ? std::optional(stack) : std::nullopt;
 }
 
-void Cache::erase_locked(const Known& known) {
+std::optional<StackKey> Cache::erase_locked(const Known& known) {
   const StackKey& stack = *known.stack;
   Children& children = open_locked(stacks_.at(stack));
-  if (remove_child(children, stack, kKinds[known.kind], known.key)) changed_.insert(stack);
+  const bool changes = remove_child(children, stack, kKinds[known.kind], known.key);
   known_.erase(known.key);
+  return changes ? std::optional(stack) : std::nullopt;
 }
 
 Children& Cache::open_locked(Shelf& shelf) {
@@ -282,8 +293,9 @@ void Cache::forget(const ObjectKey& key, std::int64_t version) {
   erase_locked(Known(*known));
 }
 
-std::vector<StackKey> Cache::changed() {
-  const std::lock_guard lock(mutex_);
+std::vector<StackKey> Cache::changed(std::chrono::milliseconds patience, std::stop_token stop) {
+  std::unique_lock lock(mutex_);
+  news_.wait_for(lock, stop, patience, [this] { return !changed_.empty(); });
   pack_unused_locked();
   std::vector<StackKey> all(changed_.begin(), changed_.end());
   changed_.clear();

@@ -30,8 +30,10 @@ class ChildCache {
   /// What we deleted, in the state with that resourceVersion.
   virtual void forget(const ObjectKey& key, std::int64_t version) = 0;
 
-  /// Stacks of which something changed since the last call.
-  virtual std::vector<StackKey> changed() = 0;
+  /// Stacks of which something changed by others since the last call, or was listed again. Waits
+  /// for it, `patience` at most; called over and over, it also packs what nobody uses.
+  virtual std::vector<StackKey> changed(std::chrono::milliseconds patience,
+                                        std::stop_token stop) = 0;
 };
 
 /// Starts the watches; they end with the cache. `objects` must outlive it.

@@ -82,9 +82,12 @@ class Kubernetes final : public Platform {
 
   Result<PlatformSeen> observe(const Stack& stack, std::stop_token stop) override;
   Result<PlatformSeen> glance(const Stack& stack, std::stop_token stop) override;
+  Result<void> prepare(const Stack& stack, std::stop_token stop) override;
   Result<void> act(const Stack& stack, const Action& action, const SecretValues& secrets,
                    std::stop_token stop) override;
-  std::vector<StackKey> died() override { return cache_->changed(); }
+  std::vector<StackKey> changed(std::chrono::milliseconds patience, std::stop_token stop) override {
+    return cache_->changed(patience, std::move(stop));
+  }
 
  private:
   Result<Children> settled(const Stack& stack, std::stop_token stop);
@@ -218,10 +221,17 @@ Result<void> Kubernetes::ensure_shared(const Stack& stack, const Children& child
   return {};
 }
 
+Result<void> Kubernetes::prepare(const Stack& stack, std::stop_token stop) {
+  return ensure_shared(stack, TRY(cache_->children_of(stack.key, stop)));
+}
+
 Result<void> Kubernetes::apply(const Stack& stack, const Children& children,
                                const ComponentSpec& component, std::stop_token stop) {
-  TRY(ensure_shared(stack, children));
-  for (Object& object : render_surroundings(stack, component.component, told_mode(children))) {
+  const Component which = component.component;
+  // Before its first pod; from then on they are the gateway's to keep right.
+  const bool is_first = !children.workloads.contains(which);
+  if (is_first || which == Component::Gateway) TRY(ensure_shared(stack, children));
+  for (Object& object : render_surroundings(stack, which, told_mode(children))) {
     if (is_claim(object)) {
       TRY(writer_.ensure_claim(children, object));
     } else {

@@ -122,7 +122,7 @@ class Local final : public LocalPlatform {
   Result<PlatformSeen> observe(const Stack& stack, std::stop_token stop) override;
   Result<void> act(const Stack& stack, const Action& action, const SecretValues& secrets,
                    std::stop_token stop) override;
-  std::vector<StackKey> died() override;
+  std::vector<StackKey> changed(std::chrono::milliseconds patience, std::stop_token stop) override;
   Result<void> stop_stack(const StackKey& key, std::stop_token stop) override;
 
  private:
@@ -142,7 +142,7 @@ class Local final : public LocalPlatform {
   std::mutex choosing_ports_;  ///< Two new stacks must not choose the same.
   std::mutex knowing_;
   std::set<StackKey> known_;                         // guarded by knowing_
-  std::set<std::pair<StackKey, Component>> living_;  // only died() uses it
+  std::set<std::pair<StackKey, Component>> living_;  // only changed() uses it
 };
 
 Result<Endpoints> Local::settle_in(const Site& site, const Stack& stack) {
@@ -275,7 +275,9 @@ Result<void> Local::act(const Stack& stack, const Action& action, const SecretVa
       action);
 }
 
-std::vector<StackKey> Local::died() {
+/// Those of which a process died.
+std::vector<StackKey> Local::changed(std::chrono::milliseconds patience, std::stop_token stop) {
+  pause_for(patience, stop);
   std::set<StackKey> known;
   {
     const std::lock_guard guard(knowing_);

@@ -162,6 +162,43 @@ TEST_F(ControllerTest, AnEditOfAReadyStackIsDoneBeforeItsDatabaseAnswers) {
       seconds(60)));
 }
 
+TEST_F(ControllerTest, WhatThePlatformTellsIsLookedAtWithoutWaiting) {
+  std::atomic<int> looks{0};
+  stop();
+  platform_.fault_of_look = [&looks] {
+    ++looks;
+    return CallFault::None;
+  };
+  start();
+  create("a");
+  ASSERT_TRUE(becomes_ready("a", "v1.15.4"));
+  // It would be looked at again in nine minutes.
+  for (int i = 0; i < 3; ++i) {
+    const int before = looks;
+    platform_.tell({"default", "a"});
+    EXPECT_TRUE(eventually([&] { return looks > before; }));
+  }
+  stop();
+}
+
+TEST_F(ControllerTest, ANewStackIsPreparedOnceBeforeItHasSecrets) {
+  std::atomic<int> times{0};
+  std::atomic<bool> had_secrets{false};
+  stop();
+  platform_.on_prepare = [&](const StackKey& key) {
+    ++times;
+    had_secrets = objects_->get({"Secret", key.ns, key.name + "-secrets"}).has_value();
+  };
+  start();
+  create("a");
+  EXPECT_TRUE(becomes_ready("a", "v1.15.4"));
+  set_tag("a", "v1.16.6");
+  EXPECT_TRUE(becomes_ready("a", "v1.16.6"));
+  stop();
+  EXPECT_EQ(times, 1);
+  EXPECT_FALSE(had_secrets);
+}
+
 TEST_F(ControllerTest, BeforeItsTurnItReadsAndWritesNothing) {
   stop();
   FaultyObjects counted(*objects_);

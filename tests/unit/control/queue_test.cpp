@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <condition_variable>
+#include <mutex>
 #include <set>
 #include <thread>
 #include <vector>
@@ -47,19 +49,32 @@ TEST(Queue, WhatWasDueFirstGoesFirst) {
   EXPECT_EQ(queue.take_due(kNow), kAid);
 }
 
-TEST(Queue, WhatChangedGoesBeforeWhatWasOnlyListed) {
+TEST(Queue, WhatChangedGoesBeforeWhatWasOnlyFound) {
   Queue queue;
-  queue.add(kAid, kNow - 5s, Queue::Urgency::Listed);
+  queue.add(kAid, kNow - 5s, Queue::Urgency::Found);
   queue.add(kCrm, kNow);
   EXPECT_EQ(queue.take_due(kNow), kCrm);
   EXPECT_EQ(queue.take_due(kNow), kAid);
 
   const StackKey late{"prod", "late"};
-  queue.add(late, kNow, Queue::Urgency::Listed);
-  queue.add(kAid, kNow - 1s, Queue::Urgency::Listed);
+  queue.add(late, kNow, Queue::Urgency::Found);
+  queue.add(kAid, kNow - 1s, Queue::Urgency::Found);
   queue.done(kAid);
   queue.add(late, kNow + 1h);
   EXPECT_EQ(queue.take_due(kNow), late) << "it has changed since, and is due as early as before";
+}
+
+TEST(Queue, WhatWasFoundIsNotPassedOverForEver) {
+  Queue queue;
+  queue.add(kAid, kNow - 5s, Queue::Urgency::Found);
+  int turns = 0;
+  for (std::optional<StackKey> next; next != kAid; ++turns) {
+    ASSERT_LT(turns, 100);
+    queue.add(kCrm, kNow);
+    next = queue.take_due(kNow);
+    queue.done(*next);
+  }
+  EXPECT_GT(turns, 12) << "what is in work is to be finished first";
 }
 
 TEST(Queue, ForgetsWhatIsGone) {
@@ -96,6 +111,27 @@ TEST(Queue, NumbersSayHowFarBehindItIs) {
   EXPECT_EQ(numbers.unfinished, 8s);
   queue.done(kCrm);
   EXPECT_EQ(queue.numbers(kNow + 5s).running, 1U);
+}
+
+TEST(Queue, NobodyOversleepsWhileAnotherWorks) {
+  for (int round = 0; round < 20; ++round) {
+    Queue queue;
+    std::mutex mutex;
+    std::condition_variable_any changed;
+    std::set<StackKey> taken;
+    const auto work = [&](const std::stop_token& stop) {
+      const auto key = queue.take(stop);
+      std::unique_lock lock(mutex);
+      if (key) taken.insert(*key);
+      changed.notify_all();
+      changed.wait(lock, stop, [] { return false; });  // As long as it takes.
+    };
+    std::jthread one(work), two(work);
+    queue.add(kAid, std::chrono::steady_clock::now() + 5ms);
+    queue.add(kCrm, std::chrono::steady_clock::now());
+    std::unique_lock lock(mutex);
+    EXPECT_TRUE(changed.wait_for(lock, 60s, [&] { return taken.size() == 2; })) << round;
+  }
 }
 
 TEST(Queue, WaitsForWhatIsDueLaterAndForWhatIsAddedMeanwhile) {

@@ -45,6 +45,16 @@ TEST_F(KubernetesComponents, AnAbsentStackIsNothing) {
   EXPECT_EQ(seen.endpoints.postgres_host, "crm-postgres.crm-ns.svc");
 }
 
+TEST_F(KubernetesComponents, WallsAndAnAccountComeBeforeAnythingElse) {
+  ASSERT_TRUE(platform->prepare(stack, {}));
+  EXPECT_TRUE(exists("ServiceAccount", "crm"));
+  EXPECT_TRUE(exists("NetworkPolicy", "crm-default-deny"));
+  const int written = faulty->write_count();
+  ASSERT_TRUE(platform->prepare(stack, {}));
+  EXPECT_EQ(faulty->write_count(), written);
+  EXPECT_EQ(look().components.at(Component::Postgres), ComponentSeen{});
+}
+
 TEST_F(KubernetesComponents, AreMadeAndSeenReady) {
   install();
   const ComponentSeen server = seen_of(Component::Server);
@@ -399,16 +409,15 @@ TEST_F(KubernetesComponents, AnExistingClaimIsUsedAndNotTouched) {
 
 TEST_F(KubernetesComponents, AChangeOfAChildWakesItsStackOnce) {
   install();
-  eventually([this] { return platform->died().empty(); });
+  cluster->step();
+  const auto news = [this](int milliseconds) {
+    return platform->changed(std::chrono::milliseconds(milliseconds), {});
+  };
+  ASSERT_TRUE(eventually([&] { return news(0).empty(); }));
   cluster->crash("worker");
   cluster->step();
-  std::vector<StackKey> woken;
-  EXPECT_TRUE(eventually([&] {
-    woken = platform->died();
-    return !woken.empty();
-  }));
-  EXPECT_EQ(woken, std::vector<StackKey>{stack.key});
-  EXPECT_TRUE(platform->died().empty());
+  EXPECT_EQ(news(60000), std::vector<StackKey>{stack.key});
+  EXPECT_TRUE(eventually([&] { return news(0).empty(); }));
 }
 
 TEST_F(KubernetesComponents, RedisIsFlushedThroughTheHook) {
