@@ -22,7 +22,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CLUSTER = ROOT / "tests/cluster/cluster"
 HOME, NAMESPACE, TAG = "stackspec-system", "bench", "v1.15.4"
-REST, EDITS, STARTS = 60, 30, 5
+REST, EDITS, STARTS, WAVES = 60, 30, 5, 4
 WRITES = ("create", "update", "patch", "delete")
 
 
@@ -269,7 +269,7 @@ class Bench:
 
     def say_latency(self, count):
         self.audit.skip()
-        lines = self.around.ask("edit", "s" if count == 1 else "t", min(count, EDITS), EDITS)
+        lines = self.around.ask("edit", "s" if count == 1 else "t0", min(count, EDITS), EDITS)
         say(f"{count} stacks, edit -> first child write: {latencies(self.around, self.audit, lines)}")
         self.audit.skip()
         lines = []
@@ -354,28 +354,51 @@ class Bench:
         self.stacks(self.options.stacks)
 
     def say_new_stacks(self):
-        count = self.options.stacks
-        seconds = float(self.around.ask("create", "t", count)[-1])
-        say(f"{count} new stacks settled: {seconds:.1f} s")
-        self.controller.say_memory(f"{count} stacks, just settled")
-        pathlib.Path(self.options.recording + ".seconds").write_text(str(seconds))
+        """The controller and the bare writer in turns, so that both have the same machine."""
+        count = self.options.stacks // WAVES
+        ours, bare = [], []
+        for wave in range(WAVES):
+            ours.append(float(self.around.ask("create", f"t{wave}", count)[-1]))
+            bare.append(self.ask_bare(wave * count, count))
+        each = ", ".join(f"{one / other:.2f}" for one, other in zip(ours, bare))
+        say(f"{WAVES * count} new stacks settled: {sum(ours):.1f} s; the same writes by a bare writer: "
+            f"{sum(bare):.1f} s; ratio {sum(ours) / sum(bare):.2f} ({WAVES} turns: {each})")
+        self.controller.say_memory(f"{self.options.stacks} stacks, just settled")
+
+    def ask_bare(self, first, count):
+        self.options.turn.write_text(f"{first} {count}")
+        return float(self.options.answer.read_text())
 
     def run_bare(self):
+        """On an API server of its own, which others watch too."""
         self.around.start_all()
-        bare = float(self.around.ask("replay", self.options.recording, self.options.stacks)[0])
-        seconds = float(pathlib.Path(self.options.recording + ".seconds").read_text())
-        say(f"{self.options.stacks} times the same writes by a bare writer: {bare:.1f} s; "
-            f"ratio {seconds / bare:.2f}")
+        self.around.start(self.options.world, "watch", stdin=subprocess.PIPE, env=self.around.helpers())
+        while turn := self.options.turn.read_text():
+            first, count = turn.split()
+            self.options.answer.write_text(self.around.ask("replay", self.options.recording, first, count)[0])
 
 
 def outside(options):
     with tempfile.TemporaryDirectory(prefix="stackspec-kube-bench.") as folder:
-        for part in ("main", "bare"):
-            as_root = [] if os.geteuid() == 0 else ["sudo", "-n", "--preserve-env=STACKSPEC_TOOLS"]
-            command = [*as_root, CLUSTER, "run", "--no-node", "unshare", "--mount", "--propagation", "private",
-                       sys.executable, "-B", __file__, options.program, options.world, str(options.stacks),
-                       "--part", part, "--recording", f"{folder}/recording"]
-            subprocess.run(command, check=True)
+        as_root = [] if os.geteuid() == 0 else ["sudo", "-n", "--preserve-env=STACKSPEC_TOOLS"]
+        for pipe in ("turn", "answer"):
+            os.mkfifo(f"{folder}/{pipe}")
+
+        def start(part):
+            return subprocess.Popen([
+                *as_root, CLUSTER, "run", "--no-node", "unshare", "--mount", "--propagation", "private",
+                sys.executable, "-B", __file__, options.program, options.world, str(options.stacks),
+                "--part", part, "--folder", folder])
+
+        parts = [start("bare"), start("main")]
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+        # Whoever waits for the one that has ended finds the end of its pipe.
+        while any(part.poll() is None for part in parts):
+            for pipe in ("turn", "answer"):
+                os.close(os.open(f"{folder}/{pipe}", os.O_RDWR))
+            time.sleep(0.1)
+        if any(part.returncode != 0 for part in parts):
+            sys.exit("kube_bench: a part of it failed")
 
 
 def main():
@@ -386,13 +409,15 @@ def main():
     parser.add_argument("world")
     parser.add_argument("stacks", type=int, nargs="?", default=1000)
     parser.add_argument("--part", choices=["main", "bare"])
-    parser.add_argument("--recording", default="")
+    parser.add_argument("--folder", type=pathlib.Path, help="what the two parts share")
     options = parser.parse_args()
     options.program = str(pathlib.Path(options.program).resolve())
     options.world = str(pathlib.Path(options.world).resolve())
     if not options.part:
         outside(options)
         return
+    options.recording = str(options.folder / "recording")
+    options.turn, options.answer = options.folder / "turn", options.folder / "answer"
     bench = Bench(options)
     try:
         if options.part == "main":

@@ -25,12 +25,13 @@
 //
 //   kube_world play                  what nodes do: pods of workloads are ready, those of Jobs end
 //   kube_world record STACK FILE     every state that the objects of STACK go through
-//   kube_world replay FILE COUNT     a bare writer: the writes of FILE for COUNT other stacks
+//   kube_world watch                 what play and create watch, and nothing else
+//   kube_world replay FILE FIRST COUNT   a bare writer: the writes of FILE for COUNT other stacks
 //   kube_world create PREFIX COUNT   new stacks, until all of them are Ready
 //   kube_world edit PREFIX STACKS COUNT   edits one after the other, each when all is settled again
 //   kube_world touch STACK           one edit, and nothing else
 //
-// play and record end when their input does. Moments are seconds since 1970.
+// play, watch and record end when their input does. Moments are seconds since 1970.
 
 namespace stackspec {
 namespace {
@@ -238,6 +239,19 @@ int play() {
   std::_Exit(0);  // Nothing of it is worth an orderly end.
 }
 
+int watch() {
+  const auto objects = connect(true);
+  std::vector<std::jthread> watches;
+  for (const char* kind : {"Deployment", "StatefulSet", "Job", "StackSpec"}) {
+    watches.emplace_back([&, kind](const std::stop_token& stop) {
+      follow(
+          *objects, kind, [](const WatchEvent&) {}, stop);
+    });
+  }
+  wait_for_end_of_input();
+  std::_Exit(0);
+}
+
 // ---- record and replay ----
 
 int record(const std::string& stack, const std::string& file) {
@@ -373,7 +387,7 @@ void from_threads(int count, const std::function<void(int)>& one) {
   }
 }
 
-int replay(const std::string& file, int count) {
+int replay(const std::string& file, int first, int count) {
   const auto objects = connect(true);
   std::ifstream in(file);
   std::string stack, text;
@@ -381,7 +395,7 @@ int replay(const std::string& file, int count) {
   for (std::string line; std::getline(in, line);) text += line + "\n";
   const double began = now();
   from_threads(count, [&](int number) {
-    const std::string name = numbered("w", number).substr(0, stack.size());
+    const std::string name = numbered("w", first + number).substr(0, stack.size());
     std::string mine = text;
     for (auto at = mine.find(stack); at != std::string::npos; at = mine.find(stack, at + 1)) {
       mine.replace(at, stack.size(), name);
@@ -508,7 +522,8 @@ int run(const std::vector<std::string>& words) {
   const std::string what = words.empty() ? "" : words[0];
   if (what == "play") return play();
   if (what == "record" && words.size() == 3) return record(words[1], words[2]);
-  if (what == "replay" && words.size() == 3) return replay(words[1], number(2));
+  if (what == "watch") return watch();
+  if (what == "replay" && words.size() == 4) return replay(words[1], number(2), number(3));
   if (what == "create" && words.size() == 3) return create(words[1], number(2));
   if (what == "edit" && words.size() == 4) return edit(words[1], number(2), number(3));
   if (what == "touch" && words.size() == 2) return touch(words[1]);
