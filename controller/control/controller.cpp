@@ -24,8 +24,8 @@ using std::chrono::milliseconds;
 constexpr milliseconds kPatience{1000};
 /// What happens to a stack happens in bursts: of a workload, its pod, and their statuses.
 constexpr milliseconds kBurst{10};
-constexpr milliseconds kRestAfter{10000};  ///< Without work, and it is done for now.
-/// Then again: a look at one stack between two of ours goes unseen, as does the news of a watch.
+constexpr milliseconds kRestAfter{10000};  ///< Nothing waits for a worker: it is done for now.
+/// Then again: what one stack took meanwhile, and the news of a watch, is to be given back too.
 constexpr milliseconds kRestAgain{30000};
 /// Between attempts to list while nobody answers: 0.22 a second at last, as client-go does it.
 constexpr Backoff kListAgain{milliseconds(800), milliseconds(30000)};
@@ -141,8 +141,10 @@ class Running {
       const auto changed = parts_.platform.changed(kPatience, stop);
       const SteadyTime now = parts_.clock.steady_now();
       for (const StackKey& key : changed) add(key, now + kBurst);
-      // Whoever waits for its turn to lead rests too, with all stacks due.
-      if (!changed.empty() || queue_.numbers(now).running > 0) {
+      const QueueLoad load = queue_.numbers(now);
+      // One stack that never comes to rest is not much work. Whoever waits for its turn to lead
+      // rests too, with all stacks due.
+      if (load.running > 0 && load.due > 0) {
         rest = now + kRestAfter;
       } else if (now >= rest) {
         if (options_.at_rest) options_.at_rest();

@@ -22,5 +22,9 @@ TEST(Backoff, DoublesUpToItsLongestAndTakesHalfOfItByChance) {
   }
 }
 
+TEST(Backoff, WhoMendsWhatFailedWaitsAMinuteAtMost) {
+  EXPECT_LE(Backoff{}.delay(1000, 0.999), 1min);
+}
+
 }  // namespace
 }  // namespace stackspec
