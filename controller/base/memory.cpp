@@ -3,6 +3,7 @@
 
 #include <malloc.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <charconv>
 #include <fstream>
@@ -64,6 +65,14 @@ void limit_read_around(const Mapping& mapping) {
   }
 }
 
+/// Bytes of files that are in memory; 0 when that cannot be told.
+std::size_t resident_files() {
+  std::ifstream statm("/proc/self/statm");
+  std::size_t size = 0, resident = 0, files = 0;
+  if (!(statm >> size >> resident >> files)) return 0;
+  return files * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+}
+
 }  // namespace
 
 void prefer_little_memory() {
@@ -72,8 +81,9 @@ void prefer_little_memory() {
   ::mallopt(M_TRIM_THRESHOLD, 256 << 10);
 }
 
-void give_memory_back() {
+void give_memory_back(std::size_t few) {
   ::malloc_trim(0);
+  if (resident_files() < few) return;
   for (const Mapping& mapping : clean_files()) {
     limit_read_around(mapping);
     ::madvise(reinterpret_cast<void*>(mapping.begin), mapping.end - mapping.begin, MADV_DONTNEED);

@@ -37,6 +37,8 @@ constexpr const char* kHome = "stackspec-system";
 constexpr const char* kLeaseName = "stackspec-controller";
 /// Of the election's first requests before all the others, which are many.
 constexpr std::chrono::milliseconds kHeadStart{200};
+/// Files in memory of a controller at rest: not worth giving back, they are read again at once.
+constexpr std::size_t kFewFiles = std::size_t{3} << 20U;
 
 /// Of this process alone: a pod's name comes back when its container restarts.
 std::string own_identity() {
@@ -208,7 +210,7 @@ Result<void> run_cluster(const ClusterOptions& options) {
                              [&parts] {
                                parts.database->rest();
                                parts.cached->rest();
-                               give_memory_back();
+                               give_memory_back(kFewFiles);
                              }});
   std::jthread control([&](const std::stop_token& stop) { controller.run(stop); });
   log::info("controller started", {{"http", listener->address()}, {"version", STACKSPEC_VERSION}});

@@ -25,8 +25,8 @@ constexpr milliseconds kPatience{1000};
 /// What happens to a stack happens in bursts: of a workload, its pod, and their statuses.
 constexpr milliseconds kBurst{10};
 constexpr milliseconds kRestAfter{10000};  ///< Nothing waits for a worker: it is done for now.
-/// Then again: what one stack took meanwhile, and the news of a watch, is to be given back too.
-constexpr milliseconds kRestAgain{30000};
+/// Then again: what one stack took meanwhile, and a watch opened anew, is to be given back too.
+constexpr milliseconds kRestAgain{10000};
 /// Between attempts to list while nobody answers: 0.22 a second at last, as client-go does it.
 constexpr Backoff kListAgain{milliseconds(800), milliseconds(30000)};
 

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "redis/redis.hpp"
 
-#include <hiredis/hiredis.h>
-#include <sys/socket.h>
-
 #include <cstdlib>
 #include <optional>
 #include <set>
 #include <string_view>
-#include <vector>
+
+#include "redis/connection.hpp"
 
 namespace stackspec {
 namespace {
@@ -16,20 +14,6 @@ namespace {
 constexpr int kScanAtOnce = 1000;
 /// Enough for 100,000 keys; a look must not take longer than its worth.
 constexpr int kMostScans = 100;
-
-struct ReplyDeleter {
-  void operator()(redisReply* reply) const { freeReplyObject(reply); }
-};
-using Reply = std::unique_ptr<redisReply, ReplyDeleter>;
-
-struct ContextDeleter {
-  void operator()(redisContext* context) const { redisFree(context); }
-};
-
-timeval to_timeval(std::chrono::milliseconds time) {
-  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(time);
-  return {seconds.count(), std::chrono::microseconds(time - seconds).count()};
-}
 
 std::string_view text_of(const redisReply& reply) {
   if (reply.type != REDIS_REPLY_STRING && reply.type != REDIS_REPLY_STATUS &&
@@ -42,73 +26,6 @@ std::string_view text_of(const redisReply& reply) {
 std::int64_t number_of(const redisReply& reply) {
   return reply.type == REDIS_REPLY_INTEGER ? reply.integer : 0;
 }
-
-/// One connection for one look. A stop cuts it, which ends whatever it waits for.
-class Connection {
- public:
-  static Result<std::unique_ptr<Connection>> open(const RedisTarget& target,
-                                                  std::chrono::milliseconds timeout,
-                                                  const std::stop_token& stop) {
-    const std::string where = "redis " + target.host + ":" + std::to_string(target.port);
-    std::unique_ptr<redisContext, ContextDeleter> context(
-        redisConnectWithTimeout(target.host.c_str(), target.port, to_timeval(timeout)));
-    if (!context) return Error{ErrorKind::Unavailable, where + ": out of memory"};
-    if (context->err != 0) return Error{ErrorKind::Unavailable, where + ": " + context->errstr};
-    redisSetTimeout(context.get(), to_timeval(timeout));
-    std::unique_ptr<Connection> connection(new Connection(std::move(context), where, stop));
-    TRY(connection->enter(target));
-    return connection;
-  }
-
-  Result<Reply> ask(const std::vector<std::string>& words) {
-    if (stop_.stop_requested()) return Error{ErrorKind::Cancelled, "cancelled"};
-    std::vector<const char*> texts;
-    std::vector<std::size_t> sizes;
-    for (const auto& word : words) {
-      texts.push_back(word.data());
-      sizes.push_back(word.size());
-    }
-    Reply reply(static_cast<redisReply*>(redisCommandArgv(
-        context_.get(), static_cast<int>(words.size()), texts.data(), sizes.data())));
-    if (stop_.stop_requested()) return Error{ErrorKind::Cancelled, "cancelled"};
-    if (!reply) return failed(words[0], context_->errstr);
-    if (reply->type == REDIS_REPLY_ERROR) return failed(words[0], text_of(*reply));
-    return reply;
-  }
-
- private:
-  Connection(std::unique_ptr<redisContext, ContextDeleter> context, std::string where,
-             const std::stop_token& stop)
-      : context_(std::move(context)),
-        where_(std::move(where)),
-        stop_(stop),
-        on_stop_(stop, Cut{context_->fd}) {}
-
-  Result<void> enter(const RedisTarget& target) {
-    if (!target.password.empty()) {
-      std::vector<std::string> words = {"AUTH"};
-      if (!target.user.empty()) words.push_back(target.user);
-      words.push_back(target.password);
-      TRY(ask(words));
-    }
-    if (target.database != 0) TRY(ask({"SELECT", std::to_string(target.database)}));
-    return {};
-  }
-
-  struct Cut {
-    int descriptor;
-    void operator()() const { ::shutdown(descriptor, SHUT_RDWR); }
-  };
-
-  Error failed(std::string_view command, std::string_view why) const {
-    return {ErrorKind::Unavailable, where_ + ": " + std::string(command) + ": " + std::string(why)};
-  }
-
-  std::unique_ptr<redisContext, ContextDeleter> context_;
-  std::string where_;
-  std::stop_token stop_;
-  std::stop_callback<Cut> on_stop_;
-};
 
 /// The value of one `name:value` line of INFO.
 std::string info_field(std::string_view info, const std::string& name) {
@@ -150,7 +67,8 @@ std::optional<std::string> counting_command(std::string_view key) {
 
 class HiredisRedis final : public Redis {
  public:
-  explicit HiredisRedis(std::chrono::milliseconds timeout) : timeout_(timeout) {}
+  HiredisRedis(std::chrono::milliseconds timeout, std::string authorities)
+      : timeout_(timeout), authorities_(std::move(authorities)) {}
 
   Result<RedisSeen> read(const RedisTarget& target, std::stop_token stop) override {
     auto seen = look(target, stop);
@@ -163,14 +81,14 @@ class HiredisRedis final : public Redis {
 
   Result<void> flush(const RedisTarget& target, std::stop_token stop) override {
     if (stop.stop_requested()) return Error{ErrorKind::Cancelled, "cancelled"};
-    const auto connection = TRY(Connection::open(target, timeout_, stop));
+    const auto connection = TRY(RedisConnection::open(target, timeout_, authorities_, stop));
     TRY(connection->ask({"FLUSHDB"}));
     return {};
   }
 
  private:
   Result<RedisSeen> look(const RedisTarget& target, const std::stop_token& stop) const {
-    const auto connection = TRY(Connection::open(target, timeout_, stop));
+    const auto connection = TRY(RedisConnection::open(target, timeout_, authorities_, stop));
     // While it loads its file it answers PING with an error: not there yet.
     TRY(connection->ask({"PING"}));
     RedisSeen seen;
@@ -185,7 +103,7 @@ class HiredisRedis final : public Redis {
     return seen;
   }
 
-  static Result<std::int64_t> queued_jobs(Connection& connection) {
+  static Result<std::int64_t> queued_jobs(RedisConnection& connection) {
     std::set<std::string> keys;  // SCAN may name a key twice.
     std::string cursor = "0";
     int scans = 0;
@@ -209,18 +127,21 @@ class HiredisRedis final : public Redis {
     return cursor == "0" ? jobs : std::max<std::int64_t>(jobs, 1);
   }
 
-  std::chrono::milliseconds timeout_;
+  const std::chrono::milliseconds timeout_;
+  const std::string authorities_;
 };
 
 }  // namespace
 
 Result<RedisTarget> external_redis(const SecretKeyRef& ref, const NamedSecrets& secrets) {
   const ServiceUrl url = TRY(find_redis_url(secrets, ref));
-  return RedisTarget{url.host, url.port, url.user, url.password, std::atoi(url.database.c_str())};
+  const int database = std::atoi(url.database.c_str());
+  return RedisTarget{url.host, url.port, url.user, url.password, database, url.tls};
 }
 
-std::unique_ptr<Redis> make_redis(std::chrono::milliseconds timeout) {
-  return std::make_unique<HiredisRedis>(timeout);
+std::unique_ptr<Redis> make_redis(std::chrono::milliseconds timeout,
+                                  const std::string& authorities) {
+  return std::make_unique<HiredisRedis>(timeout, authorities);
 }
 
 }  // namespace stackspec

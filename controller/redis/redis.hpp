@@ -17,6 +17,7 @@ struct RedisTarget {
   int port = 6379;
   std::string user = {}, password = {};  ///< Never part of an error.
   int database = 0;
+  bool tls = false;  ///< The certificate must be for `host`.
 };
 
 /// The Redis that somebody else runs, from the URL in a Secret; errors of find_redis_url().
@@ -35,7 +36,9 @@ class Redis {
   virtual Result<void> flush(const RedisTarget& target, std::stop_token stop) = 0;
 };
 
+/// `authorities`: PEM file of those who may have signed the certificate of a Redis with TLS.
 std::unique_ptr<Redis> make_redis(
-    std::chrono::milliseconds timeout = std::chrono::milliseconds(2000));
+    std::chrono::milliseconds timeout = std::chrono::milliseconds(2000),
+    const std::string& authorities = "/etc/ssl/certs/ca-certificates.crt");
 
 }  // namespace stackspec

@@ -211,12 +211,11 @@ Result<ServiceUrl> parse_postgres_url(std::string_view url) {
 
 Result<ServiceUrl> parse_redis_url(std::string_view url) {
   TRY(check_text(url));
-  if (url.starts_with("rediss://")) {
-    return invalid("asks for TLS, which is not supported yet for Redis; use redis://");
-  }
-  constexpr std::string_view kScheme = "redis://";
-  if (!url.starts_with(kScheme)) return invalid("must start with redis://");
-  Parts parts = TRY(split(url.substr(kScheme.size()), 6379));
+  constexpr std::string_view kScheme = "redis://", kTlsScheme = "rediss://";
+  const bool tls = url.starts_with(kTlsScheme);
+  if (!tls && !url.starts_with(kScheme)) return invalid("must start with redis:// or rediss://");
+  Parts parts = TRY(split(url.substr((tls ? kTlsScheme : kScheme).size()), 6379));
+  parts.url.tls = tls;
   if (!parts.query.empty()) return invalid("has parameters; remove what follows the ?");
   const std::string& number = parts.url.database;
   const bool digits =

@@ -17,13 +17,14 @@ struct ServiceUrl {
   std::string user, password;
   std::string database;  ///< PostgreSQL: its name. Redis: its number.
   std::string ssl_mode;  ///< PostgreSQL's sslmode; empty: not given.
+  bool tls = false;      ///< Redis: the URL begins with `rediss://`.
   friend bool operator==(const ServiceUrl&, const ServiceUrl&) = default;
 };
 
 /// `postgres://user:password@host:port/database?sslmode=require`. Error: Invalid, what is wrong,
 /// with nothing of the URL in it.
 Result<ServiceUrl> parse_postgres_url(std::string_view url);
-/// `redis://user:password@host:port/number`. Errors as above.
+/// `redis://user:password@host:port/number`, or `rediss://` for TLS. Errors as above.
 Result<ServiceUrl> parse_redis_url(std::string_view url);
 
 /// The URL under a key of a Secret, by values as the controller has them: name -> key -> value.

@@ -309,7 +309,7 @@ class Bench:
             self.settle()
         say(f"{count} stacks, start -> Lease written: {percentiles(lease)}; "
             f"-> first child write: {percentiles(child)} ({STARTS} starts)")
-        time.sleep(20)
+        time.sleep(60)  # Every stack is looked at once.
         self.controller.say_memory(f"{count} stacks, found at its start, settled")
 
     def settle(self):

@@ -8,6 +8,7 @@
 #include <fstream>
 #include <future>
 
+#include "contract/certificates.hpp"
 #include "contract/peer.hpp"
 #include "fakes/eventually.hpp"
 #include "fakes/temp_folder.hpp"
@@ -17,6 +18,7 @@ namespace {
 
 using namespace std::chrono_literals;
 using std::chrono::milliseconds;
+using testing::Certificates;
 using testing::Conversation;
 using testing::Peer;
 using testing::PeerTls;
@@ -474,42 +476,6 @@ TEST(ApiTransport, ManyCallersAtOnceGetTheirOwnAnswers) {
 
 // ---- TLS ----
 
-/// Two authorities; the first has signed a server for 127.0.0.1, one for another name, one that is
-/// only called 127.0.0.1, and two clients.
-class Certificates {
- public:
-  Certificates() {
-    authority("ca");
-    authority("other-ca");
-    signed_by_ca("server", "/CN=server", "subjectAltName=IP:127.0.0.1,DNS:localhost");
-    signed_by_ca("elsewhere", "/CN=elsewhere", "subjectAltName=DNS:kubernetes.default.svc");
-    signed_by_ca("only-called", "/CN=127.0.0.1", "extendedKeyUsage=serverAuth");
-    signed_by_ca("client", "/CN=stackspec-client", "extendedKeyUsage=clientAuth");
-    signed_by_ca("renewed", "/CN=renewed", "extendedKeyUsage=clientAuth");
-  }
-  std::string file(const std::string& name) const { return folder_ / name; }
-  PeerTls server(const std::string& name) const {
-    return {.certificate = file(name + ".pem"), .key = file(name + ".key")};
-  }
-
- private:
-  void run(const std::string& command) const {
-    ASSERT_EQ(std::system((command + " >/dev/null 2>&1").c_str()), 0) << command;
-  }
-  std::string new_key(const std::string& name) const {
-    return "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -keyout " +
-           file(name + ".key") + " -out " + file(name + ".pem");
-  }
-  void authority(const std::string& name) const { run(new_key(name) + " -subj /CN=" + name); }
-  void signed_by_ca(const std::string& name, const std::string& subject,
-                    const std::string& extension) const {
-    run(new_key(name) + " -CA " + file("ca.pem") + " -CAkey " + file("ca.key") + " -subj " +
-        subject + " -addext basicConstraints=critical,CA:FALSE -addext " + extension);
-  }
-
-  TempFolder folder_;
-};
-
 class ApiTransportTls : public ::testing::Test {
  protected:
   static void SetUpTestSuite() { certificates_ = new Certificates(); }
@@ -529,6 +495,11 @@ class ApiTransportTls : public ::testing::Test {
     auto transport = make_api_transport(where);
     if (!transport) return std::move(transport).error();
     return transport.value()->send(request("GET", "/hello"), 5s, {});
+  }
+
+  static PeerTls server_tls(const std::string& name) {
+    return {.certificate = certificates_->file(name + ".pem"),
+            .key = certificates_->file(name + ".key")};
   }
 
   static Certificates* certificates_;
@@ -552,7 +523,7 @@ TEST_F(ApiTransportTls, TrustsTheGivenAuthorityAlone) {
   };
   for (const auto& row : rows) {
     SCOPED_TRACE(row.name);
-    Peer peer(echo(), certificates_->server(row.server));
+    Peer peer(echo(), server_tls(row.server));
     ServerAddress where = address(peer.port());
     where.ca.file = certificates_->file(row.ca);
     where.verify_name = row.verify_name;
@@ -568,7 +539,7 @@ TEST_F(ApiTransportTls, TrustsTheGivenAuthorityAlone) {
 TEST_F(ApiTransportTls, ShowsItsCertificate) {
   std::string seen;
   std::mutex mutex;
-  PeerTls tls = certificates_->server("server");
+  PeerTls tls = server_tls("server");
   tls.client_ca = certificates_->file("ca.pem");
   Peer peer(
       [&](Conversation& conversation, int, const std::stop_token&) {
@@ -592,7 +563,7 @@ TEST_F(ApiTransportTls, ShowsItsCertificate) {
 TEST_F(ApiTransportTls, ShowsAChangedCertificateWithTheNextCall) {
   std::vector<std::string> seen;
   std::mutex mutex;
-  PeerTls tls = certificates_->server("server");
+  PeerTls tls = server_tls("server");
   tls.client_ca = certificates_->file("ca.pem");
   Peer peer(
       [&](Conversation& conversation, int, const std::stop_token&) {
@@ -628,7 +599,7 @@ TEST_F(ApiTransportTls, ReadsARotatedAuthorityWithTheNextConnection) {
     std::ofstream(ca) << std::ifstream(certificates_->file(name)).rdbuf();
   };
   put("other-ca.pem");
-  Peer peer(echo(), certificates_->server("server"));
+  Peer peer(echo(), server_tls("server"));
   ServerAddress where = address(peer.port());
   where.ca.file = ca;
   const auto transport = make_api_transport(where).value();

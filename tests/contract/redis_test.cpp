@@ -3,8 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <csignal>
 #include <thread>
 
+#include "contract/certificates.hpp"
 #include "contract/raw_peer.hpp"
 #include "integration/redis_fixture.hpp"
 
@@ -12,6 +14,7 @@ namespace stackspec {
 namespace {
 
 using namespace std::chrono_literals;
+using testing::Certificates;
 using testing::connect_to;
 using testing::Listener;
 using testing::RedisServer;
@@ -158,7 +161,8 @@ TEST(Redis, LogsInAndNeverTellsThePassword) {
 }
 
 TEST(Redis, FindsARedisOfOthersByItsSecret) {
-  const NamedSecrets secrets = {{"r", {{"url", "redis://crm:p%40@cache:6380/9"}}}};
+  const NamedSecrets secrets = {
+      {"r", {{"url", "redis://crm:p%40@cache:6380/9"}, {"tls", "rediss://cache"}}}};
   const auto target = external_redis({"r", "url"}, secrets);
   ASSERT_TRUE(target) << target.error().message;
   EXPECT_EQ(target->host, "cache");
@@ -166,6 +170,8 @@ TEST(Redis, FindsARedisOfOthersByItsSecret) {
   EXPECT_EQ(target->user, "crm");
   EXPECT_EQ(target->password, "p@");
   EXPECT_EQ(target->database, 9);
+  EXPECT_FALSE(target->tls);
+  EXPECT_TRUE(external_redis({"r", "tls"}, secrets)->tls);
   EXPECT_EQ(external_redis({"r", "uri"}, secrets).error().kind, ErrorKind::NotFound);
 }
 
@@ -198,6 +204,106 @@ TEST(Redis, GivesUpOnAPeerThatSaysNothingAndOnOneThatIsNoRedis) {
   const auto garbage = make_redis(2s)->read({"127.0.0.1", other.port()}, {});
   ASSERT_TRUE(garbage);
   EXPECT_FALSE(garbage->reachable);
+}
+
+/// A Redis with TLS, and its authority.
+class RedisTls : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    std::signal(SIGPIPE, SIG_IGN);  // As in the program: OpenSSL writes without MSG_NOSIGNAL.
+    certificates_ = new Certificates();
+  }
+  static void TearDownTestSuite() {
+    delete certificates_;
+    certificates_ = nullptr;
+  }
+
+  static RedisServer server(const std::string& certificate) {
+    return {certificates_->file(certificate + ".pem"), certificates_->file(certificate + ".key")};
+  }
+  static std::unique_ptr<Redis> redis(const std::string& authority,
+                                      std::chrono::milliseconds timeout = 5s) {
+    return make_redis(timeout, certificates_->file(authority + ".pem"));
+  }
+  static RedisTarget target(int port, const std::string& host = "127.0.0.1") {
+    RedisTarget made{host, port};
+    made.tls = true;
+    return made;
+  }
+
+  static Certificates* certificates_;
+};
+Certificates* RedisTls::certificates_ = nullptr;
+
+TEST_F(RedisTls, ReadsAndFlushesAsWithout) {
+  const RedisServer with_tls = server("server");
+  ASSERT_TRUE(with_tls.running());
+  fill(with_tls, 50000);
+  with_tls.command("RPUSH bull:q:wait 1 2");
+  with_tls.command("SWAPDB 0 3");
+  with_tls.command("CONFIG SET requirepass hunter2");
+  RedisTarget third = target(with_tls.tls_port(), "localhost");
+  third.password = "hunter2";
+  third.database = 3;
+  const auto redis = RedisTls::redis("ca");
+  const auto seen = redis->read(third, {});
+  ASSERT_TRUE(seen->reachable) << seen->error;
+  EXPECT_EQ(seen->eviction_policy, "noeviction");
+  EXPECT_EQ(seen->keys, 50001) << seen->error;
+  EXPECT_EQ(seen->queued_jobs, 2);
+  ASSERT_TRUE(redis->flush(third, {}));
+  EXPECT_EQ(redis->read(third, {})->keys, 0);
+}
+
+TEST_F(RedisTls, TrustsOnlyWhoIsSignedForThatHost) {
+  const struct {
+    const char *certificate, *authority, *host, *error;  ///< No error: it is trusted.
+  } rows[] = {
+      {"server", "ca", "127.0.0.1", ""},
+      {"server", "ca", "localhost", ""},
+      {"server", "other-ca", "127.0.0.1", "certificate verify failed"},
+      {"elsewhere", "ca", "127.0.0.1", "IP address mismatch"},
+      {"elsewhere", "ca", "localhost", "ostname mismatch"},
+      {"only-called", "ca", "127.0.0.1", "IP address mismatch"},
+      {"server", "nowhere", "127.0.0.1", "no authorities in"},
+  };
+  for (const auto& row : rows) {
+    SCOPED_TRACE(std::string(row.certificate) + " " + row.authority + " " + row.host);
+    const RedisServer with_tls = server(row.certificate);
+    const auto seen = redis(row.authority)->read(target(with_tls.tls_port(), row.host), {});
+    ASSERT_TRUE(seen);
+    EXPECT_EQ(seen->reachable, std::string_view(row.error).empty()) << seen->error;
+    EXPECT_NE(seen->error.find(row.error), std::string::npos) << seen->error;
+  }
+}
+
+TEST_F(RedisTls, GivesUpOnWhoSaysNothingSpeaksWithoutTlsOrBreaksOff) {
+  const Listener mute;
+  const auto silent = redis("ca", 200ms)->read(target(mute.port()), {});
+  EXPECT_NE(silent->error.find("no answer in time"), std::string::npos) << silent->error;
+
+  const RedisServer plain;
+  const auto refused = redis("ca", 1s)->read(target(plain.port()), {});
+  EXPECT_FALSE(refused->reachable);
+  EXPECT_NE(refused->error.find("TLS: "), std::string::npos) << refused->error;
+
+  Listener broken;
+  std::jthread web([&broken] { broken.accept(); });
+  EXPECT_FALSE(redis("ca")->read(target(broken.port()), {})->reachable);
+}
+
+TEST_F(RedisTls, StopsInTheMiddleOfAHandshake) {
+  const Listener mute;
+  std::stop_source stop;
+  std::jthread asking([&] {
+    const Socket peer = mute.accept();
+    peer.wait_readable(5s);
+    stop.request_stop();
+    peer.receive_all(5s);
+  });
+  const auto seen = redis("ca", 20s)->read(target(mute.port()), stop.get_token());
+  ASSERT_FALSE(seen);
+  EXPECT_EQ(seen.error().kind, ErrorKind::Cancelled);
 }
 
 TEST(Redis, StopsWhenAsked) {

@@ -13,6 +13,8 @@
 #include <cstdlib>
 #include <filesystem>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "contract/raw_peer.hpp"
 
@@ -34,30 +36,40 @@ std::string text_of(const redisReply& reply) {
   return lines;
 }
 
-pid_t spawn(const std::string& folder, int port) {
-  const std::string port_text = std::to_string(port);
+}  // namespace
+
+pid_t RedisServer::spawn() const {
+  const std::string port = std::to_string(port_), tls_port = std::to_string(tls_port_);
+  std::vector<const char*> words = {
+      "redis-server",  "--port", port.c_str(), "--bind",       "127.0.0.1", "--dir",
+      folder_.c_str(), "--save", "",           "--appendonly", "no",        "--maxmemory-policy",
+      "noeviction"};
+  if (!certificate_.empty()) {
+    words.insert(words.end(),
+                 {"--tls-port", tls_port.c_str(), "--tls-cert-file", certificate_.c_str(),
+                  "--tls-key-file", key_.c_str(), "--tls-auth-clients", "no"});
+  }
+  words.push_back(nullptr);
   const pid_t parent = ::getpid();
   const pid_t pid = ::fork();
   if (pid != 0) return pid;
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(1);
-  const int log = ::open((folder + "/log").c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
+  const int log = ::open((folder_ + "/log").c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
   ::dup2(log, STDOUT_FILENO);
   ::dup2(log, STDERR_FILENO);
-  ::execlp("redis-server", "redis-server", "--port", port_text.c_str(), "--bind", "127.0.0.1",
-           "--dir", folder.c_str(), "--save", "", "--appendonly", "no", "--maxmemory-policy",
-           "noeviction", static_cast<char*>(nullptr));
+  ::execvp(words[0], const_cast<char* const*>(words.data()));
   ::_exit(127);
 }
 
-}  // namespace
-
-RedisServer::RedisServer() {
+RedisServer::RedisServer(std::string certificate, std::string key)
+    : certificate_(std::move(certificate)), key_(std::move(key)) {
   std::string pattern = (std::filesystem::temp_directory_path() / "redis-test-XXXXXX").string();
   if (::mkdtemp(pattern.data()) == nullptr) return;
   folder_ = pattern;
   for (int attempt = 0; attempt < 5 && !running(); ++attempt) {
     port_ = free_port();
+    tls_port_ = free_port();
     start();
   }
 }
@@ -69,7 +81,7 @@ RedisServer::~RedisServer() {
 }
 
 bool RedisServer::start() {
-  pid_ = spawn(folder_, port_);
+  pid_ = spawn();
   const auto deadline = std::chrono::steady_clock::now() + 15s;
   while (std::chrono::steady_clock::now() < deadline) {
     if (command("PING") == "PONG") return true;

@@ -11,7 +11,9 @@ namespace stackspec::testing {
 /// this is destroyed, and the server also when the test program dies.
 class RedisServer {
  public:
-  RedisServer();
+  RedisServer() : RedisServer("", "") {}
+  /// With TLS too, on tls_port(); files in PEM.
+  RedisServer(std::string certificate, std::string key);
   ~RedisServer();
   RedisServer(const RedisServer&) = delete;
   RedisServer& operator=(const RedisServer&) = delete;
@@ -19,6 +21,7 @@ class RedisServer {
   /// False: redis-server could not be started; the reason is on stderr.
   bool running() const { return pid_ > 0; }
   int port() const { return port_; }
+  int tls_port() const { return tls_port_; }
   void stop();
   /// Again on the same port, after stop().
   bool start();
@@ -26,8 +29,11 @@ class RedisServer {
   std::string command(const std::string& words) const;
 
  private:
+  pid_t spawn() const;
+
+  const std::string certificate_, key_;
   std::string folder_;
-  int port_ = 0;
+  int port_ = 0, tls_port_ = 0;
   pid_t pid_ = 0;
 };
 

@@ -36,6 +36,7 @@ TEST(ServiceUrl, SaysWhereRedisIs) {
       {"redis://h:6380/3", {"h", 6380, "", "", "3", ""}},
       {"redis://:p%40w@h/", {"h", 6379, "", "p@w", "0", ""}},
       {"redis://user:pw@10.0.0.1:6379/15", {"10.0.0.1", 6379, "user", "pw", "15", ""}},
+      {"rediss://:pw@h:6380/1", {"h", 6380, "", "pw", "1", "", true}},
   };
   for (const auto& row : rows) {
     SCOPED_TRACE(row.url);
@@ -74,8 +75,7 @@ TEST(ServiceUrl, RefusesWithTheReasonAndNothingOfTheSecret) {
       {"postgres://u:hunter2@h/d?application_name=x", "application_name"},
       {"postgres://u:hunter2@h/d?hunter2", "a parameter that is not sslmode"},
       {"postgres://u:hunter2@h/d?sslmode=hunter2", "an sslmode"},
-      {"rediss://:hunter2@h/0", "TLS", true},
-      {"http://:hunter2@h/0", "must start with redis://", true},
+      {"http://:hunter2@h/0", "must start with redis:// or rediss://", true},
       {"redis://:hunter2@h/hunter2", "a number", true},
       {"redis://:hunter2@h/0?db=1", "parameters", true},
   };
