@@ -24,9 +24,9 @@ using std::chrono::milliseconds;
 constexpr milliseconds kPatience{1000};
 /// What happens to a stack happens in bursts: of a workload, its pod, and their statuses.
 constexpr milliseconds kBurst{10};
-constexpr milliseconds kRestAfter{10000};  ///< Nothing waits for a worker: it is done for now.
-/// Then again: what one stack took meanwhile, and a watch opened anew, is to be given back too.
-constexpr milliseconds kRestAgain{10000};
+/// When nothing waited for a worker for so long, it is done for now. And again after that: what one
+/// stack took meanwhile, and a watch opened anew, is to be given back too.
+constexpr milliseconds kRestAfter{10000};
 /// Between attempts to list while nobody answers: 0.22 a second at last, as client-go does it.
 constexpr Backoff kListAgain{milliseconds(800), milliseconds(30000)};
 
@@ -148,7 +148,7 @@ class Running {
         rest = now + kRestAfter;
       } else if (now >= rest) {
         if (options_.at_rest) options_.at_rest();
-        rest = now + kRestAgain;
+        rest = now + kRestAfter;
       }
     }
   }

@@ -6,6 +6,8 @@
 
 #include <charconv>
 
+#include "base/authorities.hpp"
+
 namespace stackspec {
 namespace {
 
@@ -13,7 +15,6 @@ using Steady = std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds kSlice{50};  ///< How often a wait looks at the stop token.
 constexpr std::chrono::milliseconds kSocketGrace{1000};
-constexpr const char* kAuthorities = "/etc/ssl/certs/ca-certificates.crt";
 
 /// libpq's texts have lines and indentation; ours are one line.
 std::string one_line(std::string_view text) {
@@ -110,7 +111,7 @@ Result<std::unique_ptr<Connection>> Connection::open(const DatabaseTarget& targe
                           "disable",
                           "/dev/null",
                           target.ssl_mode.c_str(),
-                          verifies ? kAuthorities : "",
+                          verifies ? kSystemAuthorities : "",
                           nullptr};
   std::unique_ptr<Connection> connection(
       new Connection(PQconnectStartParams(names, values, 0), timeouts, !target.external));

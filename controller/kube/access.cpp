@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "api/codec.hpp"
+#include "base/authorities.hpp"
 #include "base/base64.hpp"
 #include "base/file.hpp"
 #include "base/log.hpp"
@@ -18,9 +19,6 @@ namespace {
 
 using nlohmann::json;
 namespace fs = std::filesystem;
-
-/// Debian's, and of most others: for a kubeconfig that names no authority.
-constexpr const char* kSystemAuthorities = "/etc/ssl/certs/ca-certificates.crt";
 
 Error invalid(const std::string& what) {
   return {ErrorKind::Invalid, what};

@@ -3,7 +3,6 @@
 
 #include <sys/socket.h>
 
-#include <cstdlib>
 #include <utility>
 
 namespace stackspec {
@@ -32,6 +31,14 @@ std::string encoded(const std::vector<std::string>& words) {
 }
 
 }  // namespace
+
+std::string_view text_of(const redisReply& reply) {
+  if (reply.type != REDIS_REPLY_STRING && reply.type != REDIS_REPLY_STATUS &&
+      reply.type != REDIS_REPLY_ERROR) {
+    return {};
+  }
+  return {reply.str, static_cast<std::size_t>(reply.len)};
+}
 
 void RedisConnection::Cut::operator()() const {
   ::shutdown(descriptor, SHUT_RDWR);
@@ -72,7 +79,7 @@ Result<Reply> RedisConnection::ask(const std::vector<std::string>& words) {
   if (stop_.stop_requested()) return Error{ErrorKind::Cancelled, "cancelled"};
   if (!reply) return failed(words[0], reply.error().message);
   if ((*reply)->type == REDIS_REPLY_ERROR) {
-    return failed(words[0], {(*reply)->str, static_cast<std::size_t>((*reply)->len)});
+    return failed(words[0], text_of(**reply));
   }
   return reply;
 }

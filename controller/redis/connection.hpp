@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "redis/redis.hpp"
+#include "redis/tls.hpp"
 
 namespace stackspec {
 
@@ -19,20 +20,8 @@ struct ReplyDeleter {
 };
 using Reply = std::unique_ptr<redisReply, ReplyDeleter>;
 
-/// TLS over a socket that is connected and blocks, its time-outs set. It is not closed here.
-class Tls {
- public:
-  /// `host` must be a name, or the IP address, in the server's certificate, which one of the
-  /// authorities in the PEM file `authorities` must have signed. Error: Unavailable, why.
-  static Result<std::unique_ptr<Tls>> open(int socket, const std::string& host,
-                                           const std::string& authorities);
-  virtual ~Tls() = default;
-
-  /// All of it. Errors: Unavailable.
-  virtual Result<void> send(std::string_view bytes) = 0;
-  /// What there is, at least one byte. Errors: Unavailable, when it is closed too.
-  virtual Result<std::string_view> receive() = 0;
-};
+/// What a string, a status or an error says; nothing for any other reply.
+std::string_view text_of(const redisReply& reply);
 
 /// One connection for one look. A stop cuts it, which ends whatever it waits for.
 class RedisConnection {

@@ -15,14 +15,6 @@ constexpr int kScanAtOnce = 1000;
 /// Enough for 100,000 keys; a look must not take longer than its worth.
 constexpr int kMostScans = 100;
 
-std::string_view text_of(const redisReply& reply) {
-  if (reply.type != REDIS_REPLY_STRING && reply.type != REDIS_REPLY_STATUS &&
-      reply.type != REDIS_REPLY_ERROR) {
-    return {};
-  }
-  return {reply.str, static_cast<std::size_t>(reply.len)};
-}
-
 std::int64_t number_of(const redisReply& reply) {
   return reply.type == REDIS_REPLY_INTEGER ? reply.integer : 0;
 }

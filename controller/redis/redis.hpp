@@ -6,6 +6,7 @@
 #include <stop_token>
 #include <string>
 
+#include "base/authorities.hpp"
 #include "base/result.hpp"
 #include "plan/seen.hpp"
 #include "twenty/service_url.hpp"
@@ -39,6 +40,6 @@ class Redis {
 /// `authorities`: PEM file of those who may have signed the certificate of a Redis with TLS.
 std::unique_ptr<Redis> make_redis(
     std::chrono::milliseconds timeout = std::chrono::milliseconds(2000),
-    const std::string& authorities = "/etc/ssl/certs/ca-certificates.crt");
+    const std::string& authorities = kSystemAuthorities);
 
 }  // namespace stackspec

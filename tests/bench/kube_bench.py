@@ -269,7 +269,8 @@ class Bench:
 
     def say_latency(self, count):
         self.audit.skip()
-        lines = self.around.ask("edit", "s" if count == 1 else "t0", min(count, EDITS), EDITS)
+        prefix, stacks = ("s", 1) if count == 1 else ("t0", min(count // WAVES, EDITS))
+        lines = self.around.ask("edit", prefix, stacks, EDITS)
         say(f"{count} stacks, edit -> first child write: {latencies(self.around, self.audit, lines)}")
         self.audit.skip()
         lines = []
@@ -381,8 +382,9 @@ class Bench:
 def outside(options):
     with tempfile.TemporaryDirectory(prefix="stackspec-kube-bench.") as folder:
         as_root = [] if os.geteuid() == 0 else ["sudo", "-n", "--preserve-env=STACKSPEC_TOOLS"]
-        for pipe in ("turn", "answer"):
-            os.mkfifo(f"{folder}/{pipe}")
+        pipes = [f"{folder}/{pipe}" for pipe in ("turn", "answer")]
+        for pipe in pipes:
+            os.mkfifo(pipe)
 
         def start(part):
             return subprocess.Popen([
@@ -394,8 +396,8 @@ def outside(options):
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
         # Whoever waits for the one that has ended finds the end of its pipe.
         while any(part.poll() is None for part in parts):
-            for pipe in ("turn", "answer"):
-                os.close(os.open(f"{folder}/{pipe}", os.O_RDWR))
+            for pipe in pipes:
+                os.close(os.open(pipe, os.O_RDWR))
             time.sleep(0.1)
         if any(part.returncode != 0 for part in parts):
             sys.exit("kube_bench: a part of it failed")
@@ -411,6 +413,8 @@ def main():
     parser.add_argument("--part", choices=["main", "bare"])
     parser.add_argument("--folder", type=pathlib.Path, help="what the two parts share")
     options = parser.parse_args()
+    if options.stacks < WAVES:
+        parser.error(f"STACKS: want at least {WAVES}, which are made in turns with the bare writer")
     options.program = str(pathlib.Path(options.program).resolve())
     options.world = str(pathlib.Path(options.world).resolve())
     if not options.part:

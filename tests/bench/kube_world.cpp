@@ -44,6 +44,7 @@ constexpr const char* kRecorded[] = {
     "StackSpec",   "Secret",      "ConfigMap", "ServiceAccount",        "NetworkPolicy",
     "Service",     "Deployment",  "Job",       "PersistentVolumeClaim", "Pod",
     "StatefulSet", "StackBackup", "Ingress",   "PodDisruptionBudget",   "Event"};
+constexpr const char* kPlayed[] = {"Deployment", "StatefulSet", "Job"};
 constexpr int kWriters = 6;
 
 double now() {
@@ -100,7 +101,7 @@ class Player {
   Player() : objects_(connect(true)) {
     for (Hand& hand : hands_)
       hand.thread = std::jthread([this, &hand](auto stop) { work(hand, stop); });
-    for (const char* kind : {"Deployment", "StatefulSet", "Job"}) {
+    for (const char* kind : kPlayed) {
       watches_.emplace_back([this, kind](const std::stop_token& stop) {
         follow(
             *objects_, kind, [this](const WatchEvent& event) { give(event); }, stop);
@@ -242,12 +243,14 @@ int play() {
 int watch() {
   const auto objects = connect(true);
   std::vector<std::jthread> watches;
-  for (const char* kind : {"Deployment", "StatefulSet", "Job", "StackSpec"}) {
+  const auto start = [&](const char* kind) {
     watches.emplace_back([&, kind](const std::stop_token& stop) {
       follow(
           *objects, kind, [](const WatchEvent&) {}, stop);
     });
-  }
+  };
+  for (const char* kind : kPlayed) start(kind);
+  start("StackSpec");
   wait_for_end_of_input();
   std::_Exit(0);
 }

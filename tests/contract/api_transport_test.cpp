@@ -18,10 +18,10 @@ namespace {
 
 using namespace std::chrono_literals;
 using std::chrono::milliseconds;
-using testing::Certificates;
 using testing::Conversation;
 using testing::Peer;
 using testing::PeerTls;
+using testing::WithCertificates;
 using Clock = std::chrono::steady_clock;
 using Talk = Peer::Talk;
 
@@ -476,14 +476,8 @@ TEST(ApiTransport, ManyCallersAtOnceGetTheirOwnAnswers) {
 
 // ---- TLS ----
 
-class ApiTransportTls : public ::testing::Test {
+class ApiTransportTls : public WithCertificates {
  protected:
-  static void SetUpTestSuite() { certificates_ = new Certificates(); }
-  static void TearDownTestSuite() {
-    delete certificates_;
-    certificates_ = nullptr;
-  }
-
   static ServerAddress address(int port) {
     ServerAddress made;
     made.host = "127.0.0.1";
@@ -501,10 +495,7 @@ class ApiTransportTls : public ::testing::Test {
     return {.certificate = certificates_->file(name + ".pem"),
             .key = certificates_->file(name + ".key")};
   }
-
-  static Certificates* certificates_;
 };
-Certificates* ApiTransportTls::certificates_ = nullptr;
 
 TEST_F(ApiTransportTls, TrustsTheGivenAuthorityAlone) {
   const struct {

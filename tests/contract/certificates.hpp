@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <memory>
 #include <string>
 
 #include "fakes/temp_folder.hpp"
@@ -41,6 +42,15 @@ class Certificates {
   }
 
   TempFolder folder_;
+};
+
+/// They are made once for all tests of a suite.
+class WithCertificates : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() { certificates_ = std::make_unique<Certificates>(); }
+  static void TearDownTestSuite() { certificates_.reset(); }
+
+  inline static std::unique_ptr<Certificates> certificates_;
 };
 
 }  // namespace stackspec::testing

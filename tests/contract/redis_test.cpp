@@ -14,11 +14,11 @@ namespace stackspec {
 namespace {
 
 using namespace std::chrono_literals;
-using testing::Certificates;
 using testing::connect_to;
 using testing::Listener;
 using testing::RedisServer;
 using testing::Socket;
+using testing::WithCertificates;
 using Clock = std::chrono::steady_clock;
 
 RedisSeen look(const RedisServer& server) {
@@ -206,16 +206,21 @@ TEST(Redis, GivesUpOnAPeerThatSaysNothingAndOnOneThatIsNoRedis) {
   EXPECT_FALSE(garbage->reachable);
 }
 
+/// A peer of one connection, who asks for the stop at the first word and never answers.
+std::jthread stop_when_asked(const Listener& mute, std::stop_source stop) {
+  return std::jthread([&mute, stop]() mutable {
+    const Socket peer = mute.accept();
+    peer.wait_readable(5s);
+    stop.request_stop();
+    peer.receive_all(5s);
+  });
+}
+
 /// A Redis with TLS, and its authority.
-class RedisTls : public ::testing::Test {
+class RedisTls : public WithCertificates {
  protected:
-  static void SetUpTestSuite() {
+  void SetUp() override {
     std::signal(SIGPIPE, SIG_IGN);  // As in the program: OpenSSL writes without MSG_NOSIGNAL.
-    certificates_ = new Certificates();
-  }
-  static void TearDownTestSuite() {
-    delete certificates_;
-    certificates_ = nullptr;
   }
 
   static RedisServer server(const std::string& certificate) {
@@ -230,10 +235,7 @@ class RedisTls : public ::testing::Test {
     made.tls = true;
     return made;
   }
-
-  static Certificates* certificates_;
 };
-Certificates* RedisTls::certificates_ = nullptr;
 
 TEST_F(RedisTls, ReadsAndFlushesAsWithout) {
   const RedisServer with_tls = server("server");
@@ -295,12 +297,7 @@ TEST_F(RedisTls, GivesUpOnWhoSaysNothingSpeaksWithoutTlsOrBreaksOff) {
 TEST_F(RedisTls, StopsInTheMiddleOfAHandshake) {
   const Listener mute;
   std::stop_source stop;
-  std::jthread asking([&] {
-    const Socket peer = mute.accept();
-    peer.wait_readable(5s);
-    stop.request_stop();
-    peer.receive_all(5s);
-  });
+  const std::jthread peer = stop_when_asked(mute, stop);
   const auto seen = redis("ca", 20s)->read(target(mute.port()), stop.get_token());
   ASSERT_FALSE(seen);
   EXPECT_EQ(seen.error().kind, ErrorKind::Cancelled);
@@ -309,12 +306,7 @@ TEST_F(RedisTls, StopsInTheMiddleOfAHandshake) {
 TEST(Redis, StopsWhenAsked) {
   const Listener mute;
   std::stop_source stop;
-  std::jthread asking([&] {
-    const Socket peer = mute.accept();
-    peer.wait_readable(5s);
-    stop.request_stop();
-    peer.receive_all(5s);
-  });
+  const std::jthread peer = stop_when_asked(mute, stop);
   const auto started = Clock::now();
   const auto seen = make_redis(20s)->read({"127.0.0.1", mute.port()}, stop.get_token());
   ASSERT_FALSE(seen);

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <condition_variable>
 #include <mutex>
-#include <optional>
 #include <set>
 #include <thread>
 #include <utility>
@@ -66,10 +65,10 @@ class Cache final : public ChildCache {
   void follow(const char* kind, std::stop_token stop);
   Result<std::int64_t> fill(const char* kind);
   void take(const WatchEvent& event, const char* kind);
-  /// The stack of which something changed.
-  std::optional<StackKey> put_locked(const Object& object, const char* kind);
-  std::optional<StackKey> erase_locked(const Known& known);
-  void tell_locked(const std::optional<StackKey>& stack);
+  /// The stack, a key of stacks_, of which something changed; else nothing.
+  const StackKey* put_locked(const Object& object, const char* kind);
+  const StackKey* erase_locked(const Known& known);
+  void tell_locked(const StackKey* stack);
   /// Until the next call.
   Children& open_locked(Shelf& shelf);
   std::vector<Shelf*>::iterator pack_locked(std::vector<Shelf*>::iterator shelf);
@@ -158,7 +157,7 @@ Result<std::int64_t> Cache::fill(const char* kind) {
       },
       [&](Object&& object) {
         const std::lock_guard lock(mutex_);
-        const auto stack = put_locked(object, kind);
+        const StackKey* stack = put_locked(object, kind);
         // Of the first list every stack hears by the list of stacks.
         if (filled_.contains(kind)) tell_locked(stack);
         if (Known* known = known_.find(key_hash(object.key))) known->listed = true;
@@ -191,31 +190,30 @@ void Cache::take(const WatchEvent& event, const char* kind) {
   if (known != nullptr && known->uid == uid) tell_locked(erase_locked(Known(*known)));
 }
 
-void Cache::tell_locked(const std::optional<StackKey>& stack) {
-  if (stack && changed_.insert(*stack).second) news_.notify_one();
+void Cache::tell_locked(const StackKey* stack) {
+  if (stack != nullptr && changed_.insert(*stack).second) news_.notify_one();
 }
 
-std::optional<StackKey> Cache::put_locked(const Object& object, const char* kind) {
+const StackKey* Cache::put_locked(const Object& object, const char* kind) {
   const StackKey stack = stack_of(object);
   const std::uint32_t uid = hash_of(object.uid);
-  if (tombstones_.contains(uid)) return {};
+  if (tombstones_.contains(uid)) return nullptr;
   const std::size_t key = key_hash(object.key);
   if (const Known* known = known_.find(key)) {
-    if (object.resource_version <= known->version) return {};
+    if (object.resource_version <= known->version) return nullptr;
     if (*known->stack != stack) tell_locked(erase_locked(Known(*known)));
   }
-  if (stack.name.empty()) return {};
+  if (stack.name.empty()) return nullptr;
   const auto place = stacks_.try_emplace(stack).first;
   known_.put({key, object.resource_version, &place->first, uid, index_of(kind)});
-  return put_child(open_locked(place->second), object) ? std::optional(stack) : std::nullopt;
+  return put_child(open_locked(place->second), object) ? &place->first : nullptr;
 }
 
-std::optional<StackKey> Cache::erase_locked(const Known& known) {
-  const StackKey& stack = *known.stack;
-  Children& children = open_locked(stacks_.at(stack));
-  const bool changes = remove_child(children, stack, kKinds[known.kind], known.key);
+const StackKey* Cache::erase_locked(const Known& known) {
+  Children& children = open_locked(stacks_.at(*known.stack));
+  const bool changes = remove_child(children, *known.stack, kKinds[known.kind], known.key);
   known_.erase(known.key);
-  return changes ? std::optional(stack) : std::nullopt;
+  return changes ? known.stack : nullptr;
 }
 
 Children& Cache::open_locked(Shelf& shelf) {
